@@ -1,0 +1,15 @@
+//! nazar reads storefront events from Kafka, aggregates them in event-time sliding windows,
+//! and publishes boards, distinct counts and counters to Redis.
+#![deny(unsafe_code)]
+
+pub mod time;
+
+pub mod event;
+
+pub mod config;
+
+pub mod pipeline;
+
+pub mod sinks;
+
+pub mod load;
