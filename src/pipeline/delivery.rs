@@ -73,6 +73,55 @@ pub struct Totals {
     pub foreign_revenue: Vec<(Box<str>, u64)>,
 }
 
+impl Totals {
+    pub fn add(&mut self, other: &Totals) {
+        self.combine(other, |a, b| a + b);
+    }
+
+    /// Takes back what was added before.
+    pub fn subtract(&mut self, other: &Totals) {
+        self.combine(other, |a, b| a - b);
+        self.foreign_revenue.retain(|(_, amount)| *amount > 0);
+    }
+
+    pub fn add_foreign_revenue(&mut self, currency: &str, amount: u64) {
+        *self.foreign_revenue_mut(currency) += amount;
+    }
+
+    fn foreign_revenue_mut(&mut self, currency: &str) -> &mut u64 {
+        let at = match self.foreign_revenue.binary_search_by(|(name, _)| (**name).cmp(currency)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.foreign_revenue.insert(at, (currency.into(), 0));
+                at
+            }
+        };
+        &mut self.foreign_revenue[at].1
+    }
+
+    fn combine(&mut self, other: &Totals, op: impl Fn(u64, u64) -> u64) {
+        let pairs = [
+            (&mut self.events, other.events),
+            (&mut self.clicks, other.clicks),
+            (&mut self.wishlists, other.wishlists),
+            (&mut self.wishlist_removes, other.wishlist_removes),
+            (&mut self.orders, other.orders),
+            (&mut self.units, other.units),
+            (&mut self.revenue_minor, other.revenue_minor),
+        ];
+        for (mine, theirs) in pairs {
+            *mine = op(*mine, theirs);
+        }
+        for (mine, theirs) in self.order_status.iter_mut().zip(other.order_status) {
+            *mine = op(*mine, theirs);
+        }
+        for (currency, amount) in &other.foreign_revenue {
+            let mine = self.foreign_revenue_mut(currency);
+            *mine = op(*mine, *amount);
+        }
+    }
+}
+
 /// The contribution to one base pane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PaneCells {

@@ -1,0 +1,414 @@
+//! Sliding windows over panes: two running sums each, at the latest and at the closed edge.
+//!
+//! ```text
+//!                 closed edge              latest edge
+//!                      ▼                        ▼
+//!  ──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──┬──▶ event time
+//!    └── [E − size, E) ┘                     N ─┘
+//!          next to close              └ [end − size, end) ┘
+//! ```
+//! A cell is added once and subtracted once per edge, whatever size ÷ slide is; sums are of
+//! integers, so subtracting is exact. The latest edge moves when a view of it is wanted, the
+//! closed edge from one closed window to the next.
+
+use std::sync::Arc;
+
+use crate::event::Metric;
+use crate::pipeline::column::Column;
+use crate::pipeline::definitions::{Board, Definitions};
+use crate::pipeline::delivery::{Cells, Totals, series};
+use crate::pipeline::entity::{Entities, OTHER_ID};
+use crate::pipeline::pane::{Level, PaneCell};
+use crate::pipeline::view::{BoardView, EntityView};
+use crate::time::{EventTime, Span};
+
+/// The merged counts of all partitions. One writer: the merger.
+pub struct Windows {
+    definitions: Arc<Definitions>,
+    levels: Vec<Level>,
+    /// By dimension.
+    entities: Vec<Entities>,
+    /// By series.
+    columns: Vec<Column>,
+    /// The latest edges of all windows, then their closed edges.
+    edges: Vec<Edge>,
+    /// By closed edge: whether the window emitted last held a record.
+    after_content: Vec<bool>,
+}
+
+/// One end of one window size, with the sums of `[end − size, end)`.
+struct Edge {
+    size: Span,
+    level: usize,
+    /// `None` until there is something to cover.
+    end: Option<EventTime>,
+    totals: Totals,
+}
+
+impl Edge {
+    fn start(&self) -> Option<EventTime> {
+        self.end.map(|end| end - self.size)
+    }
+
+    fn covers(&self, time: EventTime) -> bool {
+        self.end.is_some_and(|end| time < end && time >= end - self.size)
+    }
+}
+
+/// A delivery's names, resolved to the merger's numbers: `[dimension][index]`.
+pub type Resolution = Vec<Vec<u32>>;
+
+/// A window that can be closed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    pub window: usize,
+    pub end: EventTime,
+}
+
+impl Windows {
+    pub fn new(definitions: Arc<Definitions>) -> Self {
+        let windows = &definitions.windows;
+        let edge = |window: &crate::pipeline::definitions::Window| Edge {
+            size: window.size,
+            level: window.level,
+            end: None,
+            totals: Totals::default(),
+        };
+        let edges: Vec<Edge> = windows.iter().chain(windows).map(edge).collect();
+        let columns = (0..definitions.dimensions.len() * Metric::COUNT)
+            .map(|number| {
+                let board = definitions
+                    .boards
+                    .iter()
+                    .find(|board| usize::from(series(board.dimension, board.metric)) == number);
+                Column::new(edges.len(), board.map(|board| board.top))
+            })
+            .collect();
+        Self {
+            levels: definitions.levels.iter().map(|&width| Level::new(width)).collect(),
+            entities: definitions
+                .dimensions
+                .iter()
+                .map(|d| Entities::new(d.entities_max))
+                .collect(),
+            columns,
+            after_content: vec![false; windows.len()],
+            edges,
+            definitions,
+        }
+    }
+
+    /// Resolves a delivery's names and holds on to them until [`Windows::release`].
+    pub fn resolve(&mut self, cells: &Cells) -> Resolution {
+        let resolve = |(entities, names): (&mut Entities, &crate::pipeline::delivery::Names)| {
+            names
+                .iter()
+                .map(|name| {
+                    let id = entities.resolve(name).id();
+                    entities.retain(id);
+                    id
+                })
+                .collect()
+        };
+        self.entities.iter_mut().zip(&cells.names).map(resolve).collect()
+    }
+
+    pub fn release(&mut self, resolution: &Resolution) {
+        for (entities, ids) in self.entities.iter_mut().zip(resolution) {
+            ids.iter().for_each(|&id| entities.release(id));
+        }
+    }
+
+    /// Adds a delivery's cells. Returns how many (record, entity) pairs went to `__other__`.
+    pub fn add(&mut self, cells: &Cells, resolution: &Resolution) -> u64 {
+        let mut over_cap = 0;
+        for pane in &cells.panes {
+            let time = EventTime::from_millis(pane.start_millis);
+            let Some(level) = self.levels.iter_mut().find(|level| time >= level.rolled_to) else {
+                continue; // No window can need it any more.
+            };
+            let covering: Vec<usize> =
+                (0..self.edges.len()).filter(|&edge| self.edges[edge].covers(time)).collect();
+            for &edge in &covering {
+                self.edges[edge].totals.add(&pane.totals);
+            }
+            let stored = level.pane_mut(time);
+            stored.totals.add(&pane.totals);
+            for cell in &pane.cells {
+                let dimension = usize::from(cell.series) / Metric::COUNT;
+                let entity = resolution[dimension][cell.entity as usize];
+                if entity == OTHER_ID && counts_records(cell.series) {
+                    over_cap += cell.amount;
+                }
+                self.entities[dimension].retain(entity);
+                stored.push(PaneCell { amount: cell.amount, entity, series: cell.series });
+                if !covering.is_empty() {
+                    self.columns[usize::from(cell.series)].add(entity, cell.amount, &covering);
+                }
+            }
+            let entities = &mut self.entities;
+            stored.combine_if_doubled(|cell| release_cell(entities, cell));
+        }
+        self.columns.iter_mut().for_each(Column::tidy);
+        over_cap
+    }
+
+    /// Moves a window's latest edge to the first slide end after the stream time.
+    pub fn advance_latest(&mut self, window: usize, stream_time: EventTime) -> EventTime {
+        let end = stream_time.next_multiple(self.definitions.windows[window].slide);
+        let end = self.edges[window].end.map_or(end, |current| current.max(end));
+        self.move_edge(window, end);
+        end
+    }
+
+    /// The next window to close at the group watermark, in order of ends. Its sums are at the
+    /// closed edge until [`Windows::closed`] is called for it.
+    ///
+    /// Windows without a record are passed over, but for the first after one that had some.
+    pub fn next_closing(&mut self, group_watermark: EventTime) -> Option<Closing> {
+        self.start_closed_edges(group_watermark);
+        loop {
+            let count = self.definitions.windows.len();
+            let (end, window) = (0..count)
+                .filter_map(|window| Some((self.edges[count + window].end?, window)))
+                .min()?;
+            if end > group_watermark {
+                return None;
+            }
+            let has_content = self.edges[count + window].totals.events > 0;
+            let finishing = group_watermark == EventTime::MAX;
+            if has_content || (self.after_content[window] && !finishing) {
+                self.after_content[window] = has_content;
+                return Some(Closing { window, end });
+            }
+            match self.end_of_next_content(window, end, group_watermark) {
+                Some(next) => self.move_edge(count + window, next),
+                None => self.edges[count + window].end = None, // Finished.
+            }
+        }
+    }
+
+    /// Moves the closed edge past a window that was emitted.
+    pub fn closed(&mut self, closing: Closing) {
+        let step = self.definitions.windows[closing.window].closed_step;
+        self.move_edge(self.definitions.windows.len() + closing.window, closing.end + step);
+    }
+
+    /// Puts closed edges that have no place yet at the first window with a record, or the
+    /// first that can still gain one.
+    fn start_closed_edges(&mut self, group_watermark: EventTime) {
+        let count = self.definitions.windows.len();
+        let unplaced = |edges: &[Edge]| edges[count..].iter().all(|edge| edge.end.is_none());
+        if !unplaced(&self.edges) {
+            return;
+        }
+        let Some(first) = self.levels.iter().filter_map(|level| level.panes.keys().next()).min()
+        else {
+            return;
+        };
+        let first = *first;
+        for window in 0..count {
+            let step = self.definitions.windows[window].closed_step;
+            let end = first.next_multiple(step).min(group_watermark.next_multiple(step));
+            self.move_edge(count + window, end);
+        }
+    }
+
+    /// Where the closed edge goes from an empty window: to the next that holds a record, but
+    /// not beyond the first that the group watermark has not reached. `None`: there is none.
+    fn end_of_next_content(
+        &self,
+        window: usize,
+        end: EventTime,
+        group_watermark: EventTime,
+    ) -> Option<EventTime> {
+        let step = self.definitions.windows[window].closed_step;
+        let next_content = self
+            .levels
+            .iter()
+            .filter_map(|level| level.panes.range(end..).next().map(|(&start, _)| start))
+            .min()
+            .map(|start| start.next_multiple(step));
+        if group_watermark == EventTime::MAX {
+            return next_content;
+        }
+        let first_open = group_watermark.next_multiple(step);
+        Some(next_content.map_or(first_open, |next| next.min(first_open)))
+    }
+
+    /// Moves an edge forward: panes that it leaves are subtracted, panes that it reaches added.
+    fn move_edge(&mut self, edge: usize, end: EventTime) {
+        let Edge { size, level, end: old_end, .. } = self.edges[edge];
+        let start = end - size;
+        // An edge without a place covers nothing, as if it had stood at its new start.
+        let (old_start, old_end) = match old_end {
+            Some(old_end) => (old_end - size, old_end),
+            None => (start, start),
+        };
+        self.edges[edge].end = Some(end);
+        let leaving = old_start..old_end.min(start);
+        let entering = old_end.max(start)..end;
+        for number in 0..=level {
+            let Self { levels, columns, edges, entities, .. } = self;
+            let totals = &mut edges[edge].totals;
+            if leaving.start < leaving.end {
+                for pane in levels[number].panes.range(leaving.clone()).map(|(_, pane)| pane) {
+                    totals.subtract(&pane.totals);
+                    for cell in pane.cells() {
+                        columns[usize::from(cell.series)].subtract(
+                            cell.entity,
+                            cell.amount,
+                            &[edge],
+                        );
+                    }
+                }
+            }
+            if entering.start < entering.end {
+                for (_, pane) in levels[number].panes.range_mut(entering.clone()) {
+                    pane.combine(|cell| release_cell(entities, cell));
+                    totals.add(&pane.totals);
+                    for cell in pane.cells() {
+                        columns[usize::from(cell.series)].add(cell.entity, cell.amount, &[edge]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Rolls fine panes up into coarse ones and drops what no window can need. Returns the
+    /// oldest event time still needed.
+    pub fn roll_up(&mut self) -> Option<EventTime> {
+        let last = self.levels.len() - 1;
+        for number in 0..=last {
+            let needed_from = self
+                .edges
+                .iter()
+                .filter(|edge| edge.level <= number)
+                .map(Edge::start)
+                .min()
+                .flatten()?;
+            let Self { levels, entities, .. } = self;
+            let mut release = |cell: PaneCell| release_cell(entities, cell);
+            if number == last {
+                let width = levels[last].width;
+                for pane in levels[last].take_before(needed_from.floor(width)).into_values() {
+                    pane.cells().iter().copied().for_each(&mut release);
+                }
+                return Some(needed_from);
+            }
+            let coarse_width = levels[number + 1].width;
+            let rolled = levels[number].take_before(needed_from.floor(coarse_width));
+            let coarse = &mut levels[number + 1];
+            let mut touched: Option<EventTime> = None;
+            for (start, pane) in rolled {
+                if start < coarse.rolled_to {
+                    pane.cells().iter().copied().for_each(&mut release);
+                    continue;
+                }
+                let target = start.floor(coarse_width);
+                if let Some(done) = touched.filter(|&done| done != target) {
+                    coarse.pane_mut(done).combine(&mut release);
+                }
+                touched = Some(target);
+                coarse.pane_mut(target).absorb(pane);
+            }
+            if let Some(done) = touched {
+                coarse.pane_mut(done).combine(&mut release);
+            }
+        }
+        None
+    }
+
+    pub fn latest_totals(&self, window: usize) -> &Totals {
+        &self.edges[window].totals
+    }
+
+    pub fn closed_totals(&self, window: usize) -> &Totals {
+        &self.edges[self.definitions.windows.len() + window].totals
+    }
+
+    /// The boards at a window's latest edge, and all metrics of every entity on one of them.
+    pub fn latest(&mut self, window: usize) -> (Vec<BoardView>, Vec<EntityView>) {
+        let rows = self.read_boards(window);
+        (self.board_views(&rows), self.entity_views(&rows, window))
+    }
+
+    /// The boards at a window's closed edge.
+    pub fn closed_boards(&mut self, window: usize) -> Vec<BoardView> {
+        let rows = self.read_boards(self.definitions.windows.len() + window);
+        self.board_views(&rows)
+    }
+
+    /// By board: (entity, value), best first.
+    fn read_boards(&mut self, edge: usize) -> Vec<Vec<(u32, u64)>> {
+        let Self { definitions, columns, entities, .. } = self;
+        let read = |board: &Board| {
+            let names = &entities[board.dimension];
+            columns[usize::from(series(board.dimension, board.metric))]
+                .board(edge, |entity| names.name(entity).as_bytes())
+        };
+        definitions.boards.iter().map(read).collect()
+    }
+
+    fn board_views(&self, boards: &[Vec<(u32, u64)>]) -> Vec<BoardView> {
+        let view = |(board, rows): (&Board, &Vec<(u32, u64)>)| {
+            let names = &self.entities[board.dimension];
+            BoardView {
+                dimension: board.dimension,
+                metric: board.metric,
+                rows: rows.iter().map(|&(e, value)| (names.name(e).clone(), value)).collect(),
+            }
+        };
+        self.definitions.boards.iter().zip(boards).map(view).collect()
+    }
+
+    fn entity_views(&self, boards: &[Vec<(u32, u64)>], edge: usize) -> Vec<EntityView> {
+        let mut on_boards: Vec<(usize, u32)> = self
+            .definitions
+            .boards
+            .iter()
+            .zip(boards)
+            .flat_map(|(board, rows)| rows.iter().map(|&(entity, _)| (board.dimension, entity)))
+            .collect();
+        on_boards.sort_unstable();
+        on_boards.dedup();
+        let view = |(dimension, entity): (usize, u32)| EntityView {
+            dimension,
+            name: self.entities[dimension].name(entity).clone(),
+            metrics: Metric::ALL.map(|metric| {
+                self.columns[usize::from(series(dimension, metric))].value(entity, edge)
+            }),
+        };
+        on_boards.into_iter().map(view).collect()
+    }
+
+    pub fn entities(&self, dimension: usize) -> &Entities {
+        &self.entities[dimension]
+    }
+
+    pub fn entities_mut(&mut self, dimension: usize) -> &mut Entities {
+        &mut self.entities[dimension]
+    }
+
+    /// Panes kept, by level.
+    pub fn panes(&self) -> impl Iterator<Item = usize> {
+        self.levels.iter().map(|level| level.panes.len())
+    }
+
+    /// Heap bytes of panes, columns and names.
+    pub fn bytes(&self) -> usize {
+        self.levels.iter().map(Level::bytes).sum::<usize>()
+            + self.columns.iter().map(Column::bytes).sum::<usize>()
+            + self.entities.iter().map(Entities::bytes).sum::<usize>()
+    }
+}
+
+/// Whether a cell of this series stands for records (and not for units or money).
+fn counts_records(series: u16) -> bool {
+    let metric = usize::from(series) % Metric::COUNT;
+    metric <= Metric::Orders as usize
+}
+
+fn release_cell(entities: &mut [Entities], cell: PaneCell) {
+    entities[usize::from(cell.series) / Metric::COUNT].release(cell.entity);
+}
