@@ -5,6 +5,8 @@ pub mod definitions;
 pub mod watermark;
 
 pub mod delta;
+
+pub mod clock;
 pub mod hll;
 
 pub mod delivery;

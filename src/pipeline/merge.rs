@@ -1,0 +1,291 @@
+//! The merger: the only writer of merged state, a pure state machine.
+//!
+//! Invariant: *merged state = f(the log of every partition before its cursor)*. A delivery is
+//! applied if it starts at the cursor, so each record counts once, whoever sent it and however
+//! often. Between two deliveries the state is an exact cut; views are read there.
+//!
+//! ```text
+//! delivery ─► admit ─► counts ─► windows ─┐
+//!                └───► users ──► distinct ┼─► closed views (as the group watermark passes)
+//!                └───► clock ─────────────┘   latest views (when asked for)
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::pipeline::clock::Clock;
+use crate::pipeline::definitions::Definitions;
+use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, SketchKey};
+use crate::pipeline::distinct::{Distinct, Sketch};
+use crate::pipeline::hll::Registers;
+use crate::pipeline::protocol::{Admission, admit};
+use crate::pipeline::view::{ClosedView, LatestView, Meta, Offsets, UniquesView, WindowView};
+use crate::pipeline::window::{Resolution, Windows};
+use crate::time::EventTime;
+
+/// Where a partition's merged state stands.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// The next offset to be merged.
+    pub cursor: i64,
+    pub state: PartitionState,
+}
+
+/// What merging a delivery did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    pub admission: Admission,
+    /// Of the delivery's applied records: those whose pane the group watermark had passed.
+    pub after_close: u64,
+    /// (record, entity) pairs counted under `__other__`.
+    pub over_cap: u64,
+}
+
+/// Merged state of all partitions.
+pub struct Merger {
+    definitions: Arc<Definitions>,
+    windows: Windows,
+    distinct: Distinct,
+    clock: Clock,
+    positions: BTreeMap<Partition, Position>,
+    closed_through: Vec<Option<EventTime>>,
+    after_close: u64,
+    over_cap: u64,
+    ended: bool,
+    /// Reused for every sketch that is read.
+    registers: Registers,
+    union: Registers,
+}
+
+impl Merger {
+    pub fn new(definitions: Arc<Definitions>) -> Self {
+        Self {
+            windows: Windows::new(definitions.clone()),
+            distinct: Distinct::new(&definitions),
+            clock: Clock::new(&definitions),
+            positions: BTreeMap::new(),
+            closed_through: vec![None; definitions.windows.len()],
+            after_close: 0,
+            over_cap: 0,
+            ended: false,
+            registers: Registers::default(),
+            union: Registers::default(),
+            definitions,
+        }
+    }
+
+    /// Declares a partition of the topics' metadata: from now on it holds the group watermark.
+    /// A partition that is known already stays as it is.
+    pub fn add_partition(&mut self, partition: Partition, start: i64, covered: Covered, now_millis: u64) {
+        if self.positions.contains_key(&partition) {
+            return;
+        }
+        self.positions
+            .insert(partition, Position { cursor: start, state: PartitionState::default() });
+        self.clock.add_partition(partition, covered, now_millis);
+    }
+
+    pub fn position(&self, partition: Partition) -> Option<&Position> {
+        self.positions.get(&partition)
+    }
+
+    pub fn positions(&self) -> &BTreeMap<Partition, Position> {
+        &self.positions
+    }
+
+    /// Applies a delivery if it starts at its partition's cursor.
+    pub fn merge(&mut self, delivery: &Delivery, now_millis: u64) -> Merged {
+        let refused =
+            |admission| Merged { admission, after_close: 0, over_cap: 0 };
+        let Some(position) = self.positions.get_mut(&delivery.partition) else {
+            return refused(Admission::Refuse);
+        };
+        let admission = admit(position.cursor, delivery.from, delivery.to);
+        if admission != Admission::Apply {
+            return refused(admission);
+        }
+        position.cursor = delivery.to;
+        position.state = delivery.state_to.clone();
+        let after_close = self.count_after_close(&delivery.cells);
+        let resolution = self.windows.resolve(&delivery.cells);
+        let mut over_cap = self.windows.add(&delivery.cells, &resolution);
+        over_cap += self.add_users(&delivery.cells, &resolution);
+        self.windows.release(&resolution);
+        self.clock.delivered(
+            delivery.partition,
+            delivery.to > delivery.from,
+            delivery.state_to.watermark.newest(),
+            delivery.state_to.quiet,
+            now_millis,
+        );
+        self.sync_stream_time();
+        self.after_close += after_close;
+        self.over_cap += over_cap;
+        Merged { admission, after_close, over_cap }
+    }
+
+    fn count_after_close(&self, cells: &Cells) -> u64 {
+        let Some(group_watermark) = self.clock.group_watermark() else { return 0 };
+        let base = self.definitions.base_pane();
+        let passed = |pane: &&crate::pipeline::delivery::PaneCells| {
+            EventTime::from_millis(pane.start_millis) + base <= group_watermark
+        };
+        cells.panes.iter().filter(passed).map(|pane| pane.totals.events).sum()
+    }
+
+    /// Adds the users of a delivery to their sketches; returns how many went to `__other__`.
+    fn add_users(&mut self, cells: &Cells, resolution: &Resolution) -> u64 {
+        let mut over_cap = 0;
+        let mut sketches = Vec::with_capacity(cells.sketches.len());
+        for &SketchKey { kind, entity } in &cells.sketches {
+            let entity = entity.map(|(dimension, index)| {
+                (dimension, resolution[usize::from(dimension)][index as usize])
+            });
+            let reserved = self.distinct.sketch(kind, entity);
+            if reserved.is_new {
+                if let Some((dimension, id)) = entity {
+                    self.windows.entities_mut(usize::from(dimension)).retain(id);
+                }
+            }
+            sketches.push(reserved);
+        }
+        for pane in &cells.panes {
+            let time = EventTime::from_millis(pane.start_millis);
+            for mark in &pane.users {
+                let reserved = sketches[mark.sketch as usize];
+                over_cap += u64::from(reserved.is_other);
+                self.distinct.add(reserved.id, time, mark.register, mark.rank);
+            }
+        }
+        over_cap
+    }
+
+    /// Lets monotonic time pass: stream time grows while every partition is quiet, and
+    /// partitions that stall too long are left out.
+    pub fn tick(&mut self, now_millis: u64) {
+        self.clock.tick(now_millis);
+        self.sync_stream_time();
+    }
+
+    fn sync_stream_time(&mut self) {
+        if let Some(stream_time) = self.clock.stream_time() {
+            self.distinct.advance_stream_time(stream_time);
+        }
+    }
+
+    /// A bounded run has read all it will: every window that holds a record may close.
+    pub fn finish(&mut self) {
+        self.clock.finish();
+        self.ended = true;
+    }
+
+    /// The next window that can be closed, in order of ends.
+    pub fn close_next(&mut self) -> Option<ClosedView> {
+        let closing = self.windows.next_closing(self.clock.group_watermark()?)?;
+        self.distinct.fold_to(closing.end);
+        let start = closing.end - self.definitions.windows[closing.window].size;
+        let (distinct, uniques) =
+            self.read_distinct(|distinct, sketch, out| distinct.closed(sketch, start, out));
+        let view = WindowView {
+            window: closing.window,
+            start,
+            end: closing.end,
+            totals: self.windows.closed_totals(closing.window).clone(),
+            uniques,
+            boards: self.windows.closed_boards(closing.window),
+            distinct,
+        };
+        self.windows.closed(closing);
+        self.closed_through[closing.window] = Some(closing.end);
+        Some(ClosedView {
+            view,
+            quiet: self.clock.quiet_closed(closing.end),
+            complete: self.clock.complete(start),
+        })
+    }
+
+    /// The latest state of one window; `None` before the first record.
+    pub fn latest(&mut self, window: usize, offsets: &Offsets) -> Option<LatestView> {
+        let stream_time = self.clock.stream_time()?;
+        let end = self.windows.advance_latest(window, stream_time);
+        let start = end - self.definitions.windows[window].size;
+        let (distinct, uniques) =
+            self.read_distinct(|distinct, sketch, out| distinct.latest(sketch, start, end, out));
+        let (boards, entities) = self.windows.latest(window);
+        let totals = self.windows.latest_totals(window).clone();
+        let view = WindowView { window, start, end, totals, uniques, boards, distinct };
+        Some(LatestView { view, offsets: offsets.clone(), stream_time, entities })
+    }
+
+    /// Reads every sketch; also the number of users of any kind.
+    fn read_distinct(
+        &mut self,
+        read: impl Fn(&Distinct, Sketch, &mut Registers),
+    ) -> (Vec<UniquesView>, u64) {
+        let Self { distinct, registers, union, windows, .. } = self;
+        union.clear();
+        let mut views = Vec::new();
+        for (sketch, kind, entity) in distinct.sketches() {
+            registers.clear();
+            read(distinct, sketch, registers);
+            if registers.is_empty() {
+                continue;
+            }
+            if entity.is_none() {
+                union.merge(registers);
+            }
+            let entity = entity.map(|(dimension, id)| {
+                let dimension = usize::from(dimension);
+                (dimension, windows.entities(dimension).name(id).clone())
+            });
+            let (value, estimate) = registers.encode();
+            views.push(UniquesView { kind, entity, value, estimate });
+        }
+        let uniques = if union.is_empty() { 0 } else { union.count() };
+        (views, uniques)
+    }
+
+    /// Gives back what no window needs any more. Cheap; called after each round of views.
+    pub fn roll_up(&mut self) {
+        let Some(oldest_needed) = self.windows.roll_up() else { return };
+        for (dimension, id) in self.distinct.prune(oldest_needed) {
+            self.windows.entities_mut(usize::from(dimension)).release(id);
+        }
+    }
+
+    pub fn offsets(&self) -> Offsets {
+        Arc::new(self.positions.iter().map(|(&p, position)| (p, position.cursor)).collect())
+    }
+
+    pub fn meta(&self) -> Meta {
+        let longest = self.definitions.windows.last().map(|window| window.size).unwrap_or_default();
+        let stream_time = self.clock.stream_time();
+        Meta {
+            stream_time,
+            group_watermark: self.clock.group_watermark(),
+            closed_through: self.closed_through.clone(),
+            complete: stream_time.is_some_and(|time| self.clock.complete(time - longest)),
+            missing: self.clock.missing(),
+            events_after_close: self.after_close,
+            over_cap: self.over_cap,
+            ended: self.ended,
+        }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub fn clock_mut(&mut self) -> &mut Clock {
+        &mut self.clock
+    }
+
+    pub fn windows(&self) -> &Windows {
+        &self.windows
+    }
+
+    /// Heap bytes of merged state.
+    pub fn bytes(&self) -> usize {
+        self.windows.bytes() + self.distinct.bytes()
+    }
+}
