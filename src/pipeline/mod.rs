@@ -2,5 +2,6 @@
 
 pub mod definitions;
 pub mod delivery;
+pub mod protocol;
 pub mod view;
 pub mod watermark;
