@@ -2,20 +2,20 @@
 
 pub mod definitions;
 
-pub mod watermark;
-
-pub mod delta;
-
-pub mod clock;
 pub mod hll;
-
+pub mod watermark;
+pub mod delta;
 pub mod delivery;
 
-pub mod column;
+pub mod protocol;
+
+pub mod clock;
 pub mod entity;
 pub mod pane;
 pub mod rank;
+pub mod column;
 pub mod window;
+pub mod merge;
 
 pub mod view;
 
