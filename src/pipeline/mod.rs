@@ -2,5 +2,8 @@
 
 pub mod definitions;
 pub mod delivery;
+pub mod distinct;
+pub mod frontier;
+pub mod hll;
 pub mod view;
 pub mod watermark;
