@@ -76,7 +76,13 @@ impl Merger {
 
     /// Declares a partition of the topics' metadata: from now on it holds the group watermark.
     /// A partition that is known already stays as it is.
-    pub fn add_partition(&mut self, partition: Partition, start: i64, covered: Covered, now_millis: u64) {
+    pub fn add_partition(
+        &mut self,
+        partition: Partition,
+        start: i64,
+        covered: Covered,
+        now_millis: u64,
+    ) {
         if self.positions.contains_key(&partition) {
             return;
         }
@@ -95,8 +101,7 @@ impl Merger {
 
     /// Applies a delivery if it starts at its partition's cursor.
     pub fn merge(&mut self, delivery: &Delivery, now_millis: u64) -> Merged {
-        let refused =
-            |admission| Merged { admission, after_close: 0, over_cap: 0 };
+        let refused = |admission| Merged { admission, after_close: 0, over_cap: 0 };
         let Some(position) = self.positions.get_mut(&delivery.partition) else {
             return refused(Admission::Refuse);
         };

@@ -15,6 +15,8 @@ pub mod pane;
 pub mod rank;
 pub mod column;
 pub mod window;
+pub mod frontier;
+pub mod distinct;
 pub mod merge;
 
 pub mod view;
