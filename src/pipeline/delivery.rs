@@ -200,4 +200,20 @@ pub struct Delivery {
     pub to: i64,
     pub state_to: PartitionState,
     pub cells: Cells,
+    /// Kafka's timestamp of the oldest record in the range: what freshness is measured from.
+    pub oldest_record_millis: Option<i64>,
+}
+
+impl Delivery {
+    /// Bytes it occupies while it waits, by estimate.
+    pub fn bytes(&self) -> usize {
+        let names: usize = self.cells.names.iter().map(Names::bytes).sum();
+        let pane = |pane: &PaneCells| {
+            size_of::<PaneCells>()
+                + pane.cells.len() * size_of::<Cell>()
+                + pane.users.len() * size_of::<UserMark>()
+        };
+        let panes: usize = self.cells.panes.iter().map(pane).sum();
+        size_of::<Self>() + names + panes + self.cells.sketches.len() * size_of::<SketchKey>()
+    }
 }

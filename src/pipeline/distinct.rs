@@ -144,6 +144,11 @@ impl Distinct {
         Reserved::Own(self.create(kind, entity))
     }
 
+    /// Whether a sketch of its own exists.
+    pub fn holds(&self, kind: Kind, entity: Option<Entity>) -> bool {
+        self.by_key.contains_key(&(kind, entity))
+    }
+
     fn create(&mut self, kind: Kind, entity: Option<Entity>) -> SketchId {
         let sketch = Sketch {
             kind,

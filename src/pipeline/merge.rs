@@ -13,15 +13,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::pipeline::clock::Clock;
+use crate::pipeline::clock::{Clock, Coverage};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, SketchKey};
-use crate::pipeline::distinct::{Distinct, Sketch};
+use crate::pipeline::distinct::{Distinct, Reserved, SketchId};
 use crate::pipeline::hll::Registers;
 use crate::pipeline::protocol::{Admission, admit};
 use crate::pipeline::view::{ClosedView, LatestView, Meta, Offsets, UniquesView, WindowView};
 use crate::pipeline::window::{Resolution, Windows};
-use crate::time::EventTime;
+use crate::time::{EventTime, Span};
+
+/// Sketches are pruned so often while the longest window passes once: they hold at most so
+/// much more than the windows need.
+const PRUNES_PER_WINDOW: i64 = 64;
 
 /// Where a partition's merged state stands.
 #[derive(Clone, Debug)]
@@ -52,6 +56,7 @@ pub struct Merger {
     after_close: u64,
     over_cap: u64,
     ended: bool,
+    pruned_to: Option<EventTime>,
     /// Reused for every sketch that is read.
     registers: Registers,
     union: Registers,
@@ -68,8 +73,9 @@ impl Merger {
             after_close: 0,
             over_cap: 0,
             ended: false,
-            registers: Registers::default(),
-            union: Registers::default(),
+            pruned_to: None,
+            registers: Registers::new(),
+            union: Registers::new(),
             definitions,
         }
     }
@@ -80,7 +86,7 @@ impl Merger {
         &mut self,
         partition: Partition,
         start: i64,
-        covered: Covered,
+        coverage: Coverage,
         now_millis: u64,
     ) {
         if self.positions.contains_key(&partition) {
@@ -88,7 +94,7 @@ impl Merger {
         }
         self.positions
             .insert(partition, Position { cursor: start, state: PartitionState::default() });
-        self.clock.add_partition(partition, covered, now_millis);
+        self.clock.add_partition(partition, coverage, now_millis);
     }
 
     pub fn position(&self, partition: Partition) -> Option<&Position> {
@@ -146,11 +152,11 @@ impl Merger {
             let entity = entity.map(|(dimension, index)| {
                 (dimension, resolution[usize::from(dimension)][index as usize])
             });
+            let is_known = self.distinct.holds(kind, entity);
             let reserved = self.distinct.sketch(kind, entity);
-            if reserved.is_new {
-                if let Some((dimension, id)) = entity {
-                    self.windows.entities_mut(usize::from(dimension)).retain(id);
-                }
+            // A sketch refers to its entity until it is pruned.
+            if let (Reserved::Own(_), Some((dimension, id)), false) = (reserved, entity, is_known) {
+                self.windows.entities_mut(usize::from(dimension)).retain(id);
             }
             sketches.push(reserved);
         }
@@ -158,8 +164,8 @@ impl Merger {
             let time = EventTime::from_millis(pane.start_millis);
             for mark in &pane.users {
                 let reserved = sketches[mark.sketch as usize];
-                over_cap += u64::from(reserved.is_other);
-                self.distinct.add(reserved.id, time, mark.register, mark.rank);
+                over_cap += u64::from(matches!(reserved, Reserved::Other(_)));
+                self.distinct.add(reserved.id(), time, mark.register, mark.rank);
             }
         }
         over_cap
@@ -167,8 +173,9 @@ impl Merger {
 
     /// Lets monotonic time pass: stream time grows while every partition is quiet, and
     /// partitions that stall too long are left out.
-    pub fn tick(&mut self, now_millis: u64) {
-        self.clock.tick(now_millis);
+    /// `held`: we do not read for now, so nobody else can be said to stall.
+    pub fn tick(&mut self, now_millis: u64, held: bool) {
+        self.clock.tick(now_millis, held);
         self.sync_stream_time();
     }
 
@@ -225,7 +232,7 @@ impl Merger {
     /// Reads every sketch; also the number of users of any kind.
     fn read_distinct(
         &mut self,
-        read: impl Fn(&Distinct, Sketch, &mut Registers),
+        read: impl Fn(&Distinct, SketchId, &mut Registers),
     ) -> (Vec<UniquesView>, u64) {
         let Self { distinct, registers, union, windows, .. } = self;
         union.clear();
@@ -243,19 +250,30 @@ impl Merger {
                 let dimension = usize::from(dimension);
                 (dimension, windows.entities(dimension).name(id).clone())
             });
-            let (value, estimate) = registers.encode();
+            let estimate = registers.count();
+            let value = registers.encode_with(estimate);
             views.push(UniquesView { kind, entity, value, estimate });
         }
         let uniques = if union.is_empty() { 0 } else { union.count() };
         (views, uniques)
     }
 
-    /// Gives back what no window needs any more. Cheap; called after each round of views.
+    /// Gives back what no window needs any more. Called after each round of views.
     pub fn roll_up(&mut self) {
         let Some(oldest_needed) = self.windows.roll_up() else { return };
-        for (dimension, id) in self.distinct.prune(oldest_needed) {
+        // Pruning touches every mark of every sketch, so it waits until it is worth it.
+        let worth = Span::from_millis(self.longest_window().millis() / PRUNES_PER_WINDOW);
+        if self.pruned_to.is_some_and(|pruned_to| oldest_needed < pruned_to + worth) {
+            return;
+        }
+        self.pruned_to = Some(oldest_needed);
+        for (_, (dimension, id)) in self.distinct.prune(oldest_needed) {
             self.windows.entities_mut(usize::from(dimension)).release(id);
         }
+    }
+
+    fn longest_window(&self) -> Span {
+        self.definitions.windows.last().map(|window| window.size).unwrap_or_default()
     }
 
     pub fn offsets(&self) -> Offsets {
@@ -263,7 +281,7 @@ impl Merger {
     }
 
     pub fn meta(&self) -> Meta {
-        let longest = self.definitions.windows.last().map(|window| window.size).unwrap_or_default();
+        let longest = self.longest_window();
         let stream_time = self.clock.stream_time();
         Meta {
             stream_time,

@@ -8,6 +8,7 @@ pub mod delta;
 pub mod delivery;
 
 pub mod protocol;
+pub mod handover;
 
 pub mod clock;
 pub mod entity;

@@ -1,0 +1,148 @@
+//! Between the owners' threads and the merger's: deliveries one way, positions the other.
+//!
+//! Deliveries wait in a channel that is bounded in bytes, not in number: a delivery may hold
+//! ten cells or a hundred thousand. An owner that finds it full stops reading (and goes on
+//! polling), so librdkafka's own bounded prefetch fills, and fetching stops.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
+
+use crate::pipeline::delivery::{Delivery, Partition};
+use crate::pipeline::merge::Position;
+use crate::time::EventTime;
+
+/// The owners' end of the channel.
+#[derive(Clone)]
+pub struct Outlet {
+    sender: Sender<(Delivery, usize)>,
+    bytes: Arc<AtomicUsize>,
+    bytes_max: usize,
+}
+
+/// The merger's end of the channel.
+pub struct Inlet {
+    receiver: Receiver<(Delivery, usize)>,
+    bytes: Arc<AtomicUsize>,
+}
+
+/// A channel for deliveries of at most so many bytes, and one more delivery per owner.
+pub fn channel(bytes_max: usize) -> (Outlet, Inlet) {
+    let (sender, receiver) = mpsc::channel();
+    let bytes = Arc::new(AtomicUsize::new(0));
+    (Outlet { sender, bytes: bytes.clone(), bytes_max }, Inlet { receiver, bytes })
+}
+
+impl Outlet {
+    /// Whether owners should stop reading for now.
+    pub fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) >= self.bytes_max
+    }
+
+    /// Hands a delivery over. It fails only when the merger is gone.
+    pub fn send(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let bytes = delivery.bytes();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.sender.send((delivery, bytes)).map_err(|SendError((delivery, _))| delivery)
+    }
+}
+
+impl Inlet {
+    /// The next delivery; its bytes are free from now on.
+    pub fn receive(&self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
+        let (delivery, bytes) = self.receiver.recv_timeout(timeout)?;
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(delivery)
+    }
+
+    /// Bytes of deliveries that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What the merger lets the owners know. Locks are held for a look-up, never over a batch.
+#[derive(Default)]
+pub struct MergedState {
+    positions: Mutex<HashMap<Partition, Position>>,
+    /// `i64::MIN`: none.
+    stream_time: AtomicI64,
+    slowest_progressing: AtomicI64,
+    has_stream_time: AtomicBool,
+    has_slowest: AtomicBool,
+}
+
+impl MergedState {
+    pub fn position(&self, partition: Partition) -> Option<Position> {
+        self.lock().get(&partition).cloned()
+    }
+
+    pub fn cursor(&self, partition: Partition) -> Option<i64> {
+        self.lock().get(&partition).map(|position| position.cursor)
+    }
+
+    pub fn set_position(&self, partition: Partition, position: Position) {
+        self.lock().insert(partition, position);
+    }
+
+    pub fn stream_time(&self) -> Option<EventTime> {
+        load(&self.has_stream_time, &self.stream_time)
+    }
+
+    pub fn set_stream_time(&self, time: Option<EventTime>) {
+        store(&self.has_stream_time, &self.stream_time, time);
+    }
+
+    /// The least newest time among partitions that progress.
+    pub fn slowest_progressing(&self) -> Option<EventTime> {
+        load(&self.has_slowest, &self.slowest_progressing)
+    }
+
+    pub fn set_slowest_progressing(&self, time: Option<EventTime>) {
+        store(&self.has_slowest, &self.slowest_progressing, time);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Partition, Position>> {
+        // A panic elsewhere leaves no half-written position: every write is one insert.
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn load(is_some: &AtomicBool, value: &AtomicI64) -> Option<EventTime> {
+    let is_some = is_some.load(Ordering::Acquire);
+    is_some.then(|| EventTime::from_millis(value.load(Ordering::Relaxed)))
+}
+
+fn store(is_some: &AtomicBool, value: &AtomicI64, time: Option<EventTime>) {
+    if let Some(time) = time {
+        value.store(time.millis(), Ordering::Relaxed);
+    }
+    is_some.store(time.is_some(), Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+    use crate::pipeline::delivery::{Cells, PartitionState};
+
+    #[test]
+    fn the_channel_is_full_until_the_merger_takes_what_waits() {
+        let (outlet, inlet) = channel(1);
+        assert!(!outlet.is_full());
+        let delivery = Delivery {
+            partition: Partition { kind: Kind::Click, index: 0 },
+            from: 0,
+            to: 1,
+            state_to: PartitionState::default(),
+            cells: Cells::default(),
+            oldest_record_millis: None,
+        };
+        outlet.send(delivery.clone()).expect("the merger's end is open");
+        assert!(outlet.is_full());
+        assert_eq!(inlet.receive(Duration::ZERO).expect("it waits"), delivery);
+        assert!(!outlet.is_full());
+    }
+}
