@@ -36,6 +36,8 @@ pub struct Entities {
     slots: Vec<Slot>,
     free: Vec<u32>,
     live_max: usize,
+    /// No new names for now, whatever the cap.
+    full: bool,
 }
 
 struct Slot {
@@ -47,7 +49,7 @@ struct Slot {
 impl Entities {
     pub fn new(live_max: usize) -> Self {
         let other = Slot { name: Arc::from(OTHER), references: 1 };
-        Self { ids: HashMap::new(), slots: vec![other], free: Vec::new(), live_max }
+        Self { ids: HashMap::new(), slots: vec![other], free: Vec::new(), live_max, full: false }
     }
 
     /// The number of a name, a new one if the cap allows. The caller retains it at once.
@@ -55,7 +57,7 @@ impl Entities {
         if let Some(&id) = self.ids.get(name) {
             return Resolved::Own(id);
         }
-        if self.ids.len() >= self.live_max {
+        if self.full || self.ids.len() >= self.live_max {
             return Resolved::OverCap;
         }
         let name: Name = Arc::from(name);
@@ -72,6 +74,10 @@ impl Entities {
         };
         self.ids.insert(name, id);
         Resolved::Own(id)
+    }
+
+    pub fn set_full(&mut self, full: bool) {
+        self.full = full;
     }
 
     pub fn name(&self, id: u32) -> &Name {

@@ -1,4 +1,5 @@
 //! Between the owners' threads and the merger's: deliveries one way, positions the other.
+//! Whoever learns about partitions (that they exist, that records were lost) tells it here, too.
 //!
 //! Deliveries wait in a channel that is bounded in bytes, not in number: a delivery may hold
 //! ten cells or a hundred thousand. An owner that finds it full stops reading (and goes on
@@ -6,27 +7,51 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
+use crate::pipeline::clock::Coverage;
 use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::merge::Position;
 use crate::time::EventTime;
 
+/// What the merger is told.
+#[derive(Debug)]
+pub enum Message {
+    Delivery(Box<Delivery>),
+    /// A partition of the configured topics exists; reading it starts at an offset.
+    Partition {
+        partition: Partition,
+        start: i64,
+        coverage: Coverage,
+    },
+    /// Every configured topic exists, and its partitions have been told.
+    TopologyKnown,
+    /// Records were lost to retention, or the log was reset.
+    Lost(Partition),
+    /// The owners are gone: publish what there is and end.
+    Stop,
+}
+
 /// The owners' end of the channel.
 #[derive(Clone)]
 pub struct Outlet {
-    sender: Sender<(Delivery, usize)>,
+    sender: Sender<(Message, usize)>,
     bytes: Arc<AtomicUsize>,
     bytes_max: usize,
 }
 
 /// The merger's end of the channel.
 pub struct Inlet {
-    receiver: Receiver<(Delivery, usize)>,
+    receiver: Receiver<(Message, usize)>,
     bytes: Arc<AtomicUsize>,
 }
+
+/// The merger is gone; the daemon is going down.
+#[derive(Debug, thiserror::Error)]
+#[error("the merger has ended")]
+pub struct MergerGone;
 
 /// A channel for deliveries of at most so many bytes, and one more delivery per owner.
 pub fn channel(bytes_max: usize) -> (Outlet, Inlet) {
@@ -41,20 +66,27 @@ impl Outlet {
         self.bytes.load(Ordering::Relaxed) >= self.bytes_max
     }
 
-    /// Hands a delivery over. It fails only when the merger is gone.
-    pub fn send(&self, delivery: Delivery) -> Result<(), Delivery> {
+    pub fn deliver(&self, delivery: Delivery) -> Result<(), MergerGone> {
         let bytes = delivery.bytes();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.sender.send((delivery, bytes)).map_err(|SendError((delivery, _))| delivery)
+        self.send(Message::Delivery(Box::new(delivery)), bytes)
+    }
+
+    pub fn tell(&self, message: Message) -> Result<(), MergerGone> {
+        self.send(message, 0)
+    }
+
+    fn send(&self, message: Message, bytes: usize) -> Result<(), MergerGone> {
+        self.sender.send((message, bytes)).map_err(|_| MergerGone)
     }
 }
 
 impl Inlet {
-    /// The next delivery; its bytes are free from now on.
-    pub fn receive(&self, timeout: Duration) -> Result<Delivery, RecvTimeoutError> {
-        let (delivery, bytes) = self.receiver.recv_timeout(timeout)?;
+    /// The next message; its bytes are free from now on.
+    pub fn receive(&self, timeout: Duration) -> Result<Message, RecvTimeoutError> {
+        let (message, bytes) = self.receiver.recv_timeout(timeout)?;
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Ok(delivery)
+        Ok(message)
     }
 
     /// Bytes of deliveries that wait.
@@ -126,6 +158,7 @@ fn store(is_some: &AtomicBool, value: &AtomicI64, time: Option<EventTime>) {
 mod tests {
     use super::*;
     use crate::event::Kind;
+    use crate::pipeline::clock::Coverage;
     use crate::pipeline::delivery::{Cells, PartitionState};
 
     #[test]
@@ -140,9 +173,10 @@ mod tests {
             cells: Cells::default(),
             oldest_record_millis: None,
         };
-        outlet.send(delivery.clone()).expect("the merger's end is open");
-        assert!(outlet.is_full());
-        assert_eq!(inlet.receive(Duration::ZERO).expect("it waits"), delivery);
+        outlet.deliver(delivery).expect("the merger's end is open");
+        assert!(outlet.is_full() && inlet.bytes() > 0);
+        let message = inlet.receive(Duration::ZERO).expect("it waits");
+        assert!(matches!(message, Message::Delivery(delivery) if delivery.to == 1));
         assert!(!outlet.is_full());
     }
 }

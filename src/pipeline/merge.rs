@@ -185,6 +185,14 @@ impl Merger {
         }
     }
 
+    /// Merged state has (or has no longer) reached its bound in bytes: new names count under
+    /// `__other__`.
+    pub fn set_full(&mut self, full: bool) {
+        for dimension in 0..self.definitions.dimensions.len() {
+            self.windows.entities_mut(dimension).set_full(full);
+        }
+    }
+
     /// A bounded run has read all it will: every window that holds a record may close.
     pub fn finish(&mut self) {
         self.clock.finish();

@@ -21,6 +21,7 @@ pub mod distinct;
 pub mod merge;
 
 pub mod view;
+pub mod flush;
 
 #[cfg(test)]
 pub(crate) mod testing;

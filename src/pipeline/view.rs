@@ -81,6 +81,17 @@ pub struct ClosedView {
     pub complete: bool,
 }
 
+impl ClosedView {
+    /// Bytes it occupies while it waits to be written, by estimate.
+    pub fn bytes(&self) -> usize {
+        const ROW_BYTES: usize = 40;
+        let rows: usize = self.view.boards.iter().map(|board| board.rows.len()).sum();
+        let sketches: usize =
+            self.view.distinct.iter().map(|view| view.value.capacity() + 64).sum();
+        size_of::<Self>() + rows * ROW_BYTES + sketches
+    }
+}
+
 /// What stands in the `meta` hash besides the offset vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {

@@ -1,0 +1,325 @@
+//! The merger's thread: takes deliveries, closes windows, and has views published.
+//!
+//! At most one flush is being written at a time. Meanwhile merging goes on, and the next flush
+//! carries whatever is newest then: a slow Redis costs freshness, never correctness. Closed
+//! windows cannot be skipped, so they wait here; when they fill their share of memory no
+//! delivery is taken any more, the channel fills, and the owners stop reading.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::event::Kind;
+use crate::pipeline::definitions::Definitions;
+use crate::pipeline::delivery::{Delivery, Partition};
+use crate::pipeline::handover::{Inlet, MergedState, Message};
+use crate::pipeline::merge::{Merged, Merger};
+use crate::pipeline::protocol::Admission;
+use crate::pipeline::view::{ClosedView, Flush, Offsets};
+
+/// How often the clock ticks and windows are looked at for closing.
+const TICK: Duration = Duration::from_millis(20);
+
+/// How often the bytes of merged state are added up.
+const STATE_MEASURED_EVERY: Duration = Duration::from_secs(1);
+
+/// Deliveries merged between two looks at the clock, so that closing keeps up in a backlog.
+const DELIVERIES_PER_TURN: usize = 64;
+
+/// One flush on its way to the sink.
+pub struct Job {
+    pub flush: Flush,
+    /// The next offsets to be merged: may be committed once the flush is readable.
+    pub offsets: Offsets,
+    /// By kind: Kafka's timestamp of the oldest record that this flush makes visible.
+    pub oldest_record_millis: Vec<(Kind, i64)>,
+    /// Nothing follows.
+    pub is_last: bool,
+}
+
+/// The merger's way to the sink: free, or writing one job.
+pub struct JobSender {
+    sender: mpsc::Sender<Job>,
+    busy: Arc<AtomicBool>,
+}
+
+/// The sink's end.
+pub struct JobReceiver {
+    receiver: mpsc::Receiver<Job>,
+    busy: Arc<AtomicBool>,
+}
+
+/// A way for one job at a time.
+pub fn job_channel() -> (JobSender, JobReceiver) {
+    let (sender, receiver) = mpsc::channel(1);
+    let busy = Arc::new(AtomicBool::new(false));
+    (JobSender { sender, busy: busy.clone() }, JobReceiver { receiver, busy })
+}
+
+impl JobReceiver {
+    /// The next job. Asking for it says that the one before is done; `None`: there will be none.
+    pub async fn next(&mut self) -> Option<Job> {
+        self.busy.store(false, Ordering::Release);
+        self.receiver.recv().await
+    }
+}
+
+impl JobSender {
+    /// Whether the sink can take a job; an error when it is gone.
+    fn is_free(&self) -> Result<bool, SinkGone> {
+        if self.sender.is_closed() {
+            return Err(SinkGone);
+        }
+        Ok(!self.busy.load(Ordering::Acquire))
+    }
+
+    fn send(&self, job: Job) -> Result<(), SinkGone> {
+        self.busy.store(true, Ordering::Release);
+        self.sender.try_send(job).map_err(|_| SinkGone)
+    }
+}
+
+/// The sink has given up; it has said why.
+#[derive(Debug, thiserror::Error)]
+#[error("the sink has ended")]
+pub struct SinkGone;
+
+/// How the merger's thread is set up.
+pub struct Plan {
+    pub definitions: Arc<Definitions>,
+    /// Time between flushes.
+    pub flush: Duration,
+    /// By window: its latest views are written at most so often.
+    pub refresh: Vec<Duration>,
+    /// Closed windows that wait for the sink may take so many bytes.
+    pub unpublished_bytes_max: usize,
+    /// Merged state may take so many bytes; beyond, new entities count under `__other__`.
+    pub state_bytes_max: usize,
+    /// A bounded run ends when every partition has reached its offset.
+    pub bounded: Option<BTreeMap<Partition, i64>>,
+}
+
+/// Hears what happens, for metrics and logs; called between deliveries, never per record.
+pub trait Observer: Send {
+    fn merged(&mut self, delivery: &Delivery, merged: Merged);
+    fn ticked(&mut self, merger: &Merger, unpublished_bytes: usize, now_millis: u64);
+}
+
+/// The thread's state.
+pub struct Publisher<O> {
+    plan: Plan,
+    merger: Merger,
+    inlet: Inlet,
+    shared: Arc<MergedState>,
+    jobs: JobSender,
+    observer: O,
+    started: Instant,
+    state_measured: Instant,
+    closed: Vec<ClosedView>,
+    closed_bytes: usize,
+    /// By window: when its latest views were last handed to the sink.
+    published: Vec<Option<Instant>>,
+    last_flush: Option<Instant>,
+    oldest_record_millis: BTreeMap<Kind, i64>,
+    stopping: bool,
+}
+
+impl<O: Observer> Publisher<O> {
+    pub fn new(
+        plan: Plan,
+        inlet: Inlet,
+        shared: Arc<MergedState>,
+        jobs: JobSender,
+        observer: O,
+    ) -> Self {
+        Self {
+            merger: Merger::new(plan.definitions.clone()),
+            inlet,
+            shared,
+            jobs,
+            observer,
+            started: Instant::now(),
+            state_measured: Instant::now(),
+            closed: Vec::new(),
+            closed_bytes: 0,
+            published: vec![None; plan.definitions.windows.len()],
+            last_flush: None,
+            oldest_record_millis: BTreeMap::new(),
+            stopping: false,
+            plan,
+        }
+    }
+
+    /// Runs until it is told to stop, or a bounded run has ended. Returns the merger, whose
+    /// ledgers are then final.
+    ///
+    /// # Errors
+    /// The sink has ended before.
+    pub fn run(mut self) -> Result<Merger, SinkGone> {
+        while !self.stopping {
+            self.take_deliveries();
+            self.tick();
+            if self.bounded_end_reached() {
+                self.merger.finish();
+                self.stopping = true;
+            }
+            self.close_windows()?;
+            if !self.stopping && self.flush_is_due() && self.jobs.is_free()? {
+                self.flush(false)?;
+            }
+        }
+        self.wait_for_sink()?;
+        self.flush(true)?;
+        self.wait_for_sink()?;
+        Ok(self.merger)
+    }
+
+    fn tick(&mut self) {
+        let now = self.now_millis();
+        self.merger.tick(now, !self.has_room());
+        self.shared.set_stream_time(self.merger.clock().stream_time());
+        self.shared.set_slowest_progressing(self.merger.clock().slowest_progressing(now));
+        if self.state_measured.elapsed() >= STATE_MEASURED_EVERY {
+            self.state_measured = Instant::now();
+            self.merger.set_full(self.merger.bytes() > self.plan.state_bytes_max);
+        }
+        self.observer.ticked(&self.merger, self.closed_bytes, now);
+    }
+
+    fn now_millis(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn has_room(&self) -> bool {
+        self.closed_bytes < self.plan.unpublished_bytes_max
+    }
+
+    /// Merges what waits, for at most one tick.
+    fn take_deliveries(&mut self) {
+        if !self.has_room() {
+            std::thread::sleep(TICK);
+            return;
+        }
+        let mut wait = TICK;
+        for _ in 0..DELIVERIES_PER_TURN {
+            match self.inlet.receive(wait) {
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.stopping = true;
+                    return;
+                }
+            }
+            wait = Duration::ZERO;
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Delivery(delivery) => self.merge(&delivery),
+            Message::Partition { partition, start, coverage } => {
+                self.merger.add_partition(partition, start, coverage, self.now_millis());
+                self.share_position(partition);
+            }
+            Message::TopologyKnown => self.merger.clock_mut().topology_known(),
+            Message::Lost(partition) => self.merger.clock_mut().lost(partition),
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    fn merge(&mut self, delivery: &Delivery) {
+        let merged = self.merger.merge(delivery, self.now_millis());
+        if merged.admission == Admission::Apply {
+            if let Some(oldest) = delivery.oldest_record_millis {
+                let kind = delivery.partition.kind;
+                let known = self.oldest_record_millis.entry(kind).or_insert(oldest);
+                *known = oldest.min(*known);
+            }
+        }
+        self.share_position(delivery.partition);
+        self.observer.merged(delivery, merged);
+    }
+
+    /// Lets the owner see where the merged state stands.
+    fn share_position(&self, partition: Partition) {
+        if let Some(position) = self.merger.position(partition) {
+            self.shared.set_position(partition, position.clone());
+        }
+    }
+
+    fn bounded_end_reached(&self) -> bool {
+        let reached = |(partition, &end): (&Partition, &i64)| {
+            self.merger.position(*partition).is_some_and(|position| position.cursor >= end)
+        };
+        self.plan.bounded.as_ref().is_some_and(|ends| ends.iter().all(reached))
+    }
+
+    /// Closes what can be closed, as long as there is room for it; at the end, all.
+    fn close_windows(&mut self) -> Result<(), SinkGone> {
+        let mut any = false;
+        loop {
+            if !self.has_room() {
+                if !self.stopping {
+                    break;
+                }
+                self.wait_for_sink()?;
+                self.flush(false)?;
+            }
+            let Some(closed) = self.merger.close_next() else { break };
+            self.closed_bytes += closed.bytes();
+            self.closed.push(closed);
+            any = true;
+        }
+        if any {
+            self.merger.roll_up();
+        }
+        Ok(())
+    }
+
+    fn wait_for_sink(&self) -> Result<(), SinkGone> {
+        while !self.jobs.is_free()? {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn flush_is_due(&self) -> bool {
+        self.last_flush.is_none_or(|last| last.elapsed() >= self.plan.flush)
+    }
+
+    /// Hands the newest state to the sink, which is free.
+    fn flush(&mut self, is_last: bool) -> Result<(), SinkGone> {
+        let now = Instant::now();
+        let offsets = self.merger.offsets();
+        let mut latest = Vec::new();
+        for window in 0..self.published.len() {
+            let due = self.published[window]
+                .is_none_or(|last| now.duration_since(last) >= self.plan.refresh[window]);
+            if !due && !is_last {
+                continue;
+            }
+            if let Some(view) = self.merger.latest(window, &offsets) {
+                latest.push(view);
+                self.published[window] = Some(now);
+            }
+        }
+        self.merger.roll_up();
+        self.closed_bytes = 0;
+        self.last_flush = Some(now);
+        let oldest_record_millis = std::mem::take(&mut self.oldest_record_millis);
+        self.jobs.send(Job {
+            flush: Flush {
+                closed: std::mem::take(&mut self.closed),
+                latest,
+                meta: self.merger.meta(),
+            },
+            offsets,
+            oldest_record_millis: oldest_record_millis.into_iter().collect(),
+            is_last,
+        })
+    }
+}
