@@ -55,7 +55,8 @@ pub fn write_admitted(lease: Option<&Lease>, mine: Token) -> bool {
 /// Whether a delivery may be appended to an outbox, which stands under `held` and ends at
 /// `last_to` (the offset it was opened at, while it is empty).
 ///
-/// Without the second condition a lost entry would leave a gap that its owner cannot see.
+/// Without the second condition a lost entry leaves a gap that its owner cannot see before the
+/// outbox is next trimmed, and the leader stands still until then.
 pub fn append_admitted(held: Option<Token>, mine: Token, last_to: i64, from: i64) -> bool {
     held == Some(mine) && last_to == from
 }

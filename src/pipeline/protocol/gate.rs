@@ -102,10 +102,15 @@ impl ClosedThrough {
         self.0.get(window).copied().flatten()
     }
 
-    /// The group watermark of a new leader: the manifest's, or what was closed since, if that
-    /// is later. A window is closed only when the group watermark has reached its end.
-    pub fn group_watermark(&self, manifest: Option<EventTime>) -> Option<EventTime> {
-        self.0.iter().copied().flatten().max().max(manifest)
+    /// The group watermark of a new leader: the latest that manifest or meta tell of, and at
+    /// least what was closed. Readers never see it go back, and quiet marks that moved it
+    /// need not be heard again.
+    pub fn group_watermark(
+        &self,
+        manifest: Option<EventTime>,
+        meta: Option<EventTime>,
+    ) -> Option<EventTime> {
+        self.0.iter().copied().flatten().max().max(manifest).max(meta)
     }
 }
 
@@ -164,8 +169,8 @@ mod tests {
         assert!(closed.claim(1, at(60)));
         assert!(closed.claim(2, at(60)), "a window that was added");
         assert_eq!(closed.get(0), Some(at(120)));
-        assert_eq!(closed.group_watermark(Some(at(100))), Some(at(120)));
-        assert_eq!(closed.group_watermark(Some(at(130))), Some(at(130)));
-        assert_eq!(ClosedThrough::default().group_watermark(None), None);
+        assert_eq!(closed.group_watermark(Some(at(100)), None), Some(at(120)));
+        assert_eq!(closed.group_watermark(Some(at(130)), Some(at(140))), Some(at(140)));
+        assert_eq!(ClosedThrough::default().group_watermark(None, None), None);
     }
 }
