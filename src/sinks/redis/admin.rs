@@ -1,0 +1,257 @@
+//! For people: what kind of server this is, whether it will do, and how to start over.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+
+use super::connection::Connector;
+use super::error::{ErrorClass, Refusal, RedisSinkError};
+use super::keys::Keys;
+use crate::config::RedisConfig;
+
+/// Keys asked for per step of a scan.
+const SCAN_COUNT: usize = 1000;
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// `redis` or `valkey`.
+    pub server: String,
+    pub version: String,
+    /// `standalone`, `sentinel` or `cluster`.
+    pub mode: String,
+    pub cluster: bool,
+    /// `master` or `slave`, as the server says.
+    pub role: String,
+    /// 0: no limit.
+    pub maxmemory_bytes: u64,
+    pub maxmemory_policy: String,
+    /// `None`: the user may not read it.
+    pub lazyfree_lazy_server_del: Option<bool>,
+    /// Round trip of one PING.
+    pub latency: Duration,
+    /// What the user may not do of what the sink needs; `None`: not asked, or all is well.
+    pub refused: Option<String>,
+}
+
+impl Probe {
+    pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Probe, RedisError> {
+        let start = Instant::now();
+        redis::cmd("PING").exec_async(connection).await?;
+        let latency = start.elapsed();
+        let info: String = redis::cmd("INFO").query_async(connection).await?;
+        let info = parse_info(&info);
+        let text = |name: &str| info.get(name).copied().unwrap_or("unknown").to_owned();
+        // Managed services rename or forbid CONFIG; that alone is no reason to complain.
+        let lazyfree: Result<HashMap<String, String>, RedisError> = redis::cmd("CONFIG")
+            .arg(&["GET", "lazyfree-lazy-server-del"])
+            .query_async(connection)
+            .await;
+        let lazyfree = lazyfree.ok().and_then(|values| values.into_values().next());
+        let valkey = info.get("valkey_version");
+        Ok(Probe {
+            server: if valkey.is_some() { "valkey" } else { "redis" }.to_owned(),
+            version: valkey.map_or_else(|| text("redis_version"), |version| (*version).to_owned()),
+            mode: info.get("redis_mode").or(info.get("server_mode")).copied().unwrap_or("unknown").to_owned(),
+            cluster: info.get("cluster_enabled") == Some(&"1"),
+            role: text("role"),
+            maxmemory_bytes: info.get("maxmemory").and_then(|text| text.parse().ok()).unwrap_or(0),
+            maxmemory_policy: text("maxmemory_policy"),
+            lazyfree_lazy_server_del: lazyfree.map(|value| value == "yes"),
+            latency,
+            refused: None,
+        })
+    }
+
+    /// What may hurt later.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let policy = self.maxmemory_policy.as_str();
+        if policy.starts_with("allkeys") {
+            warnings.push(format!(
+                "redis maxmemory-policy is {policy}: it may evict meta and history, which have no TTL; set noeviction or volatile-ttl"
+            ));
+        }
+        if self.lazyfree_lazy_server_del == Some(false) {
+            warnings.push(
+                "redis lazyfree-lazy-server-del is no: replacing a large board blocks the server while the old one is freed; set it to yes"
+                    .to_owned(),
+            );
+        }
+        if major(&self.version).is_some_and(|major| major < 7) {
+            warnings.push(format!(
+                "{} {} is too old: version 7 or newer is needed",
+                self.server, self.version
+            ));
+        }
+        if self.role == "slave" {
+            warnings.push("redis is a replica: it takes no writes".to_owned());
+        }
+        if self.cluster {
+            warnings.push("redis runs in Cluster mode, which is not supported yet".to_owned());
+        }
+        if let Some(refused) = &self.refused {
+            warnings.push(format!("the redis user may not do what the sink needs: {refused}"));
+        }
+        warnings
+    }
+}
+
+/// Connects once and looks, trying every kind of command the sink uses on keys of its own that
+/// vanish by themselves.
+pub async fn probe(config: &RedisConfig) -> Result<Probe, RedisSinkError> {
+    let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
+    let mut connector = Connector::new(config)?;
+    let connection = connector.get().await.map_err(refused)?;
+    let mut probe = Probe::ask(connection).await.map_err(refused)?;
+    if let Err(error) = try_commands(connection, &keys).await {
+        probe.refused = Some(error.to_string());
+    }
+    Ok(probe)
+}
+
+async fn try_commands(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+) -> Result<(), RedisError> {
+    let nonce = format!("probe-{:08x}", std::process::id());
+    let [set, zset, hash, value, stream, renamed] =
+        [0, 1, 2, 3, 4, 5].map(|number| keys.staged(&nonce, 0, number));
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    let commands: [&[&str]; 18] = [
+        &["SADD", &set, "x"],
+        &["SREM", &set, "x"],
+        &["SSCAN", &set, "0"],
+        &["ZADD", &zset, "1", "x"],
+        &["HSET", &hash, "x", "1"],
+        &["HDEL", &hash, "y"],
+        &["HGET", &hash, "x"],
+        &["HMGET", &hash, "x"],
+        &["SET", &value, "x", "PX", "60000"],
+        &["XADD", &stream, "1-0", "x", "1"],
+        &["XREVRANGE", &stream, "+", "-", "COUNT", "1"],
+        &["TYPE", &stream],
+        &["EXISTS", &stream],
+        &["PEXPIRE", &hash, "60000"],
+        &["RENAME", &value, &renamed],
+        &["PUBLISH", &keys.flushes(), "{\"probe\":true}"],
+        &["ZREMRANGEBYRANK", &zset, "0", "-1"],
+        &["UNLINK", &hash, &renamed, &stream],
+    ];
+    for command in commands {
+        pipeline.cmd(command[0]).arg(&command[1..]).ignore();
+    }
+    pipeline.exec_async(connection).await?;
+    let script = redis::Script::new("#!lua\nreturn redis.call('EXISTS', KEYS[1])");
+    let _: i64 = script.key(set).invoke_async(connection).await?;
+    Ok(())
+}
+
+/// Deletes every key under the prefix and answers how many there were. Stop the daemon first: a
+/// running one finds its views gone and writes them again.
+pub async fn reset(config: &RedisConfig) -> Result<u64, RedisSinkError> {
+    let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
+    let mut connector = Connector::new(config)?;
+    let connection = connector.get().await.map_err(refused)?;
+    let mut deleted = 0;
+    for pattern in keys.patterns() {
+        let mut cursor = "0".to_owned();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg(&["MATCH", &pattern, "COUNT"]).arg(SCAN_COUNT);
+            let (next, found): (String, Vec<Vec<u8>>) =
+                scan.query_async(connection).await.map_err(refused)?;
+            if !found.is_empty() {
+                // One command per key: they need not share a slot.
+                let mut pipeline = redis::pipe();
+                for key in &found {
+                    pipeline.cmd("UNLINK").arg(key);
+                }
+                let removed: Vec<u64> = pipeline.query_async(connection).await.map_err(refused)?;
+                deleted += removed.iter().sum::<u64>();
+            }
+            cursor = next;
+            if cursor == "0" {
+                break;
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+/// The members of a set, asked for in steps.
+pub(super) async fn members(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> Result<Vec<String>, RedisError> {
+    let mut members = Vec::new();
+    let mut cursor = "0".to_owned();
+    loop {
+        let mut scan = redis::cmd("SSCAN");
+        scan.arg(key).arg(&cursor).arg("COUNT").arg(SCAN_COUNT);
+        let (next, mut found): (String, Vec<String>) = scan.query_async(connection).await?;
+        members.append(&mut found);
+        cursor = next;
+        if cursor == "0" {
+            return Ok(members);
+        }
+    }
+}
+
+fn refused(source: RedisError) -> RedisSinkError {
+    let Refusal { source, key } = source.into();
+    RedisSinkError::Refused { class: ErrorClass::of(&source), key, source }
+}
+
+fn parse_info(info: &str) -> HashMap<&str, &str> {
+    info.lines().filter_map(|line| line.trim_end().split_once(':')).collect()
+}
+
+fn major(version: &str) -> Option<u32> {
+    version.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_name_the_setting_and_the_remedy() {
+        let good = Probe {
+            server: "redis".into(),
+            version: "7.2.4".into(),
+            mode: "standalone".into(),
+            cluster: false,
+            role: "master".into(),
+            maxmemory_bytes: 0,
+            maxmemory_policy: "noeviction".into(),
+            lazyfree_lazy_server_del: Some(true),
+            latency: Duration::ZERO,
+            refused: None,
+        };
+        assert_eq!(good.warnings(), Vec::<String>::new());
+        let volatile = Probe { maxmemory_policy: "volatile-lru".into(), ..good.clone() };
+        assert_eq!(volatile.warnings(), Vec::<String>::new());
+        let bad = Probe {
+            version: "6.2.1".into(),
+            role: "slave".into(),
+            maxmemory_policy: "allkeys-lru".into(),
+            lazyfree_lazy_server_del: Some(false),
+            ..good
+        };
+        let warnings = bad.warnings().join("\n");
+        for word in ["allkeys-lru", "noeviction", "lazyfree-lazy-server-del", "6.2.1", "replica"] {
+            assert!(warnings.contains(word), "{word}: {warnings}");
+        }
+    }
+
+    #[test]
+    fn info_is_read_by_name() {
+        let info = parse_info("# Server\r\nredis_version:7.0.15\r\nrole:master\r\n");
+        assert_eq!(info.get("redis_version"), Some(&"7.0.15"));
+        assert_eq!(info.get("role"), Some(&"master"));
+    }
+}

@@ -1,0 +1,208 @@
+//! Agreeing with Redis about what it holds: at the start, after trouble, after data loss.
+
+use std::time::Instant;
+
+use redis::aio::MultiplexedConnection;
+use tracing::{info, warn};
+
+use super::admin::{self, Probe};
+use super::commands::Batch;
+use super::error::RedisSinkError;
+use super::lineage::{Stored, Verdict};
+use super::schema;
+use super::scripts::{self, Answer};
+use super::shadow::Effects;
+use super::{Failure, RedisSink, WindowState};
+use crate::time::EventTime;
+
+/// A write on its way, and what it changes if it lands.
+#[derive(Debug)]
+pub struct Pending {
+    pub seq: u64,
+    pub write: Write,
+}
+
+#[derive(Debug)]
+pub enum Write {
+    Swap { window: usize, effects: Effects },
+    Close { window: usize, end: EventTime },
+    Meta,
+}
+
+/// XREVRANGE's answer: entries of id and fields.
+type Entries = Vec<(String, Vec<String>)>;
+
+impl RedisSink {
+    pub(super) async fn try_claim(&mut self) -> Result<(), Failure> {
+        let mut connection = self.connector.get().await?.clone();
+        let probe = Probe::ask(&mut connection).await?;
+        if probe.cluster {
+            return Err(Failure::Fatal(RedisSinkError::Cluster));
+        }
+        for warning in probe.warnings() {
+            warn!("{warning}");
+        }
+        self.take(&mut connection, true).await?;
+        self.read_closed(&mut connection).await?;
+        self.synced = true;
+        info!(
+            address = self.connector.address(),
+            server = probe.server,
+            version = probe.version,
+            prefix = self.settings.prefix,
+            "redis is ready"
+        );
+        Ok(())
+    }
+
+    /// Finds out what became of the last attempt, and whether Redis still holds what we wrote.
+    pub(super) async fn sync(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
+        let stored = self.read_stored(connection).await?;
+        let pending: Vec<u64> = self.pending.iter().map(|pending| pending.seq).collect();
+        match self.lineage.judge(&stored, &pending) {
+            Verdict::Current => {}
+            Verdict::Landed(seq) => self.settle(seq),
+            Verdict::Fenced(holder) => return Err(Failure::Fatal(self.fenced(holder))),
+            Verdict::Lost => {
+                self.health.count_republish();
+                warn!(stored_seq = stored.seq, "redis lost views, all are written again");
+                self.pending.clear();
+                self.take(connection, false).await?;
+            }
+        }
+        self.read_closed(connection).await?;
+        let mut batch = Batch::new(connection);
+        for key in &self.staged {
+            batch.command("UNLINK", key, &[]);
+            batch.send_if_full().await?;
+        }
+        batch.finish().await?;
+        self.staged.clear();
+        Ok(())
+    }
+
+    /// A write has landed: what it changed is now known, and none before it can land any more,
+    /// because it expected an older number.
+    pub(super) fn settle(&mut self, seq: u64) {
+        self.lineage.landed(seq);
+        let landed = self.pending.iter().position(|pending| pending.seq == seq);
+        let landed = landed.map(|index| self.pending.swap_remove(index).write);
+        self.pending.clear();
+        match landed {
+            Some(Write::Swap { window, effects }) => {
+                self.windows[window].main.apply(effects, Instant::now());
+            }
+            Some(Write::Close { window, end }) => self.windows[window].closed(end),
+            Some(Write::Meta) | None => {}
+        }
+    }
+
+    pub(super) fn fenced(&self, holder: String) -> RedisSinkError {
+        RedisSinkError::Fenced { prefix: self.settings.prefix.clone(), holder }
+    }
+
+    /// Takes the prefix, describes it, and learns which keys of single entities stand there.
+    /// `strict`: refuse another configuration or an ended run, as a start must.
+    async fn take(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        strict: bool,
+    ) -> Result<(), Failure> {
+        let settings = &self.settings;
+        let mut invocation = self.scripts.claim.prepare_invoke();
+        invocation.key(settings.keys.meta()).arg(&self.lineage.token);
+        invocation.arg(&settings.config_hash).arg(u8::from(strict));
+        let prefix = settings.prefix.clone();
+        match scripts::run(&invocation, connection).await? {
+            Answer::Done(words) => {
+                self.lineage.adopt(words.first().and_then(|seq| seq.parse().ok()));
+            }
+            Answer::Changed(_) => {
+                let changes = self.changes(connection).await?;
+                return Err(Failure::Fatal(RedisSinkError::ConfigChanged { prefix, changes }));
+            }
+            Answer::Ended => return Err(Failure::Fatal(RedisSinkError::Ended { prefix })),
+            Answer::Fenced(holder) => return Err(Failure::Fatal(self.fenced(holder))),
+            Answer::WrongType(key) => return Err(Failure::Fatal(scripts::wrong_type(key))),
+            Answer::Old => return Err(Failure::Stale("a claim was answered out of place")),
+            Answer::Stale(cause) => return Err(Failure::Stale(cause)),
+        }
+        let mut batch = Batch::new(connection);
+        let key = settings.keys.schema();
+        batch.command("UNLINK", &key, &[]);
+        batch.set_fields(&key, &settings.schema);
+        batch.finish().await?;
+        self.load_indexes(connection).await
+    }
+
+    async fn load_indexes(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
+        for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
+            let index = self.settings.keys.uniques_index(&window.label);
+            let keys: Vec<String> = admin::members(connection, &index).await?;
+            *state = WindowState::default();
+            state.uniques.load(keys);
+        }
+        let index = self.settings.keys.entities_index();
+        let keys: Vec<String> = admin::members(connection, &index).await?;
+        self.entities.load(keys, Instant::now());
+        Ok(())
+    }
+
+    async fn read_stored(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Stored, Failure> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.settings.keys.meta()).arg(&["leader", "seq"]);
+        let (leader, seq): (Option<String>, Option<String>) =
+            command.query_async(connection).await?;
+        Ok(Stored { leader, seq: seq.and_then(|seq| seq.parse().ok()) })
+    }
+
+    /// How far windows were closed: by the history, which decides what is skipped, and by meta.
+    async fn read_closed(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
+        let keys = &self.settings.keys;
+        for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
+            let mut pipeline = redis::pipe();
+            let newest = ["+", "-", "COUNT", "1"];
+            pipeline.cmd("XREVRANGE").arg(keys.history(&window.label)).arg(&newest);
+            let field = format!("closed_through:{}", window.label);
+            pipeline.cmd("HGET").arg(keys.meta()).arg(field);
+            let (entries, through): (Entries, Option<String>) =
+                pipeline.query_async(connection).await?;
+            let last = entries.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
+            state.history_last = last.map(EventTime::from_millis);
+            let through = through.and_then(|end| end.parse().ok()).map(EventTime::from_millis);
+            state.closed_through = through;
+        }
+        Ok(())
+    }
+
+    /// What the stored definitions and ours differ in; empty if those stored cannot be read.
+    async fn changes(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Vec<schema::Change>, Failure> {
+        let mut command = redis::cmd("HGET");
+        command.arg(self.settings.keys.schema()).arg("definitions");
+        let stored: Option<String> = command.query_async(connection).await?;
+        let stored = stored.and_then(|text| serde_json::from_str(&text).ok());
+        Ok(stored.map_or(vec![], |stored| schema::diff(&stored, &self.settings.definitions_json)))
+    }
+}
+
+impl WindowState {
+    pub(super) fn closed(&mut self, end: EventTime) {
+        self.history_last = self.history_last.max(Some(end));
+        self.closed_through = self.closed_through.max(Some(end));
+    }
+}
