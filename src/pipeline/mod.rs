@@ -1,7 +1,8 @@
 //! From records to views. See ARCHITECTURE.md for the picture.
 
-pub mod batch;
 pub mod definitions;
+
+pub mod batch;
 
 pub mod hll;
 pub mod watermark;
