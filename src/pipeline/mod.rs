@@ -8,7 +8,7 @@ pub mod hll;
 pub mod watermark;
 pub mod delta;
 pub mod delivery;
-pub mod owned;
+
 
 pub mod protocol;
 pub mod handover;
