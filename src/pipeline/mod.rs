@@ -6,9 +6,10 @@ pub mod batch;
 
 pub mod hll;
 pub mod watermark;
+pub mod dedup;
 pub mod delta;
 pub mod delivery;
-
+pub mod owned;
 
 pub mod protocol;
 pub mod handover;
