@@ -1,0 +1,441 @@
+//! One pass over a JSON text: checks the whole grammar, keeps the known fields.
+//!
+//! It accepts exactly what `serde_json` accepts as a `Value` (RFC 8259; paired surrogates in
+//! escapes; numbers that fit a double; 127 levels), which a differential test and the fuzz
+//! target hold it to. It builds nothing: of a known field it notes where the value lies, of
+//! anything else it only moves past. Text is copied only to undo the escapes of a known field.
+
+use super::names::Names;
+use super::slots::{Items, Raw, Slots, Tag};
+
+/// How deep arrays and objects may nest; the record itself is level 1.
+pub(super) const DEPTH_MAX: u32 = 127;
+
+/// An integer of fewer digits is certainly a finite double.
+const FINITE_DIGITS_MAX: usize = 300;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The text leaves the grammar at [`Scanner::position`].
+    Grammar,
+    TooDeep,
+}
+
+type Scan<T> = Result<T, Fault>;
+
+pub(super) struct Scanner<'t> {
+    text: &'t str,
+    bytes: &'t [u8],
+    at: usize,
+    names: &'t Names,
+    /// The field whose array of objects is read element by element.
+    items_field: Option<u8>,
+    /// Texts that had escapes, end to end.
+    scratch: &'t mut String,
+}
+
+impl<'t> Scanner<'t> {
+    pub fn new(
+        text: &'t str,
+        names: &'t Names,
+        items_field: Option<u8>,
+        scratch: &'t mut String,
+    ) -> Self {
+        Scanner { text, bytes: text.as_bytes(), at: 0, names, items_field, scratch }
+    }
+
+    /// Where the scan stopped, in bytes.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Reads the whole text. False: it is valid JSON, but not an object.
+    pub fn record(&mut self, top: &mut Slots, items: &mut Items) -> Scan<bool> {
+        self.space();
+        let is_object = self.peek() == Some(b'{');
+        if is_object {
+            self.at += 1;
+            self.members(1, top, Some(items))?;
+        } else {
+            self.value(1, false)?;
+        }
+        self.space();
+        if self.at == self.bytes.len() { Ok(is_object) } else { Err(Fault::Grammar) }
+    }
+
+    /// The rest of an object after its brace, into `slots`.
+    fn members(
+        &mut self,
+        depth: u32,
+        slots: &mut Slots,
+        mut items: Option<&mut Items>,
+    ) -> Scan<()> {
+        self.space();
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let field = self.name()?;
+            self.colon()?;
+            match (field, &mut items) {
+                (None, _) => {
+                    self.value(depth + 1, false)?;
+                }
+                (Some(field), Some(items)) if Some(field) == self.items_field => {
+                    let raw = self.items(depth + 1, items)?;
+                    slots.put(field, raw);
+                }
+                (Some(field), _) => {
+                    let raw = self.value(depth + 1, true)?;
+                    slots.put(field, raw);
+                }
+            }
+            if self.closes(b'}')? {
+                return Ok(());
+            }
+            self.space();
+        }
+    }
+
+    /// The value of the items field: an array of objects, or whatever stands there instead.
+    fn items(&mut self, depth: u32, items: &mut Items) -> Scan<Raw> {
+        items.clear();
+        if self.peek() != Some(b'[') {
+            return self.value(depth, true);
+        }
+        self.open(depth)?;
+        if self.take(b']') {
+            return Ok(Raw::OTHER);
+        }
+        loop {
+            let slots = items.next();
+            if self.peek() == Some(b'{') {
+                self.open(depth + 1)?;
+                self.members(depth + 1, slots, None)?;
+            } else {
+                self.value(depth + 1, false)?;
+                items.has_other = true;
+            }
+            if self.closes(b']')? {
+                return Ok(Raw::OTHER);
+            }
+            self.space();
+        }
+    }
+
+    /// A member's name, up to its closing quote.
+    #[inline]
+    fn name(&mut self) -> Scan<Option<u8>> {
+        if !self.take(b'"') {
+            return Err(Fault::Grammar);
+        }
+        let start = self.at;
+        if self.plain_string()? {
+            return Ok(self.names.find(self.bytes, start, self.at - 1));
+        }
+        // An escaped name is looked up by its meaning and leaves nothing behind.
+        let kept = self.scratch.len();
+        self.escaped_string(start, true)?;
+        let field = self.names.find(self.scratch.as_bytes(), kept, self.scratch.len());
+        self.scratch.truncate(kept);
+        Ok(field)
+    }
+
+    /// Any value, up to its last byte. `keep`: the text of a string is wanted.
+    #[inline]
+    fn value(&mut self, depth: u32, keep: bool) -> Scan<Raw> {
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                let start = self.at;
+                if self.plain_string()? {
+                    return Ok(Raw::new(Tag::Text, start, self.at - 1));
+                }
+                let kept = self.scratch.len();
+                self.escaped_string(start, keep)?;
+                Ok(Raw::new(Tag::Unescaped, kept, self.scratch.len()))
+            }
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b'{' | b'[') => self.nested(depth),
+            Some(b'n') => self.literal("null", Raw::NULL),
+            Some(b't') => self.literal("true", Raw::OTHER),
+            Some(b'f') => self.literal("false", Raw::OTHER),
+            _ => Err(Fault::Grammar),
+        }
+    }
+
+    /// An array or object nobody asked for.
+    fn nested(&mut self, depth: u32) -> Scan<Raw> {
+        let close = if self.peek() == Some(b'{') { b'}' } else { b']' };
+        self.open(depth)?;
+        if self.take(close) {
+            return Ok(Raw::OTHER);
+        }
+        loop {
+            if close == b'}' {
+                if !self.take(b'"') {
+                    return Err(Fault::Grammar);
+                }
+                let start = self.at;
+                if !self.plain_string()? {
+                    self.escaped_string(start, false)?;
+                }
+                self.colon()?;
+            }
+            self.value(depth + 1, false)?;
+            if self.closes(close)? {
+                return Ok(Raw::OTHER);
+            }
+            self.space();
+        }
+    }
+
+    /// Passes an opening bracket and the space after it.
+    fn open(&mut self, depth: u32) -> Scan<()> {
+        if depth > DEPTH_MAX {
+            return Err(Fault::TooDeep);
+        }
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    /// After a member or element: true at the closing bracket, false at a comma.
+    #[inline]
+    fn closes(&mut self, close: u8) -> Scan<bool> {
+        self.space();
+        match self.peek() {
+            Some(b',') => {
+                self.at += 1;
+                Ok(false)
+            }
+            Some(byte) if byte == close => {
+                self.at += 1;
+                Ok(true)
+            }
+            _ => Err(Fault::Grammar),
+        }
+    }
+
+    #[inline]
+    fn colon(&mut self) -> Scan<()> {
+        self.space();
+        if !self.take(b':') {
+            return Err(Fault::Grammar);
+        }
+        self.space();
+        Ok(())
+    }
+
+    fn literal(&mut self, literal: &str, raw: Raw) -> Scan<Raw> {
+        let end = self.at + literal.len();
+        if self.bytes.get(self.at..end) != Some(literal.as_bytes()) {
+            return Err(Fault::Grammar);
+        }
+        self.at = end;
+        Ok(raw)
+    }
+
+    fn number(&mut self) -> Scan<Raw> {
+        let start = self.at;
+        self.take(b'-');
+        let integer_start = self.at;
+        self.digits()?;
+        let integer_digits = self.at - integer_start;
+        if integer_digits > 1 && self.bytes[integer_start] == b'0' {
+            return Err(Fault::Grammar);
+        }
+        let mut tag = Tag::Integer;
+        let mut is_finite = integer_digits < FINITE_DIGITS_MAX;
+        if self.take(b'.') {
+            self.digits()?;
+            tag = Tag::Float;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+            tag = Tag::Float;
+            is_finite = false;
+        }
+        // Rare enough to ask the library whose range is promised.
+        if !is_finite && serde_json::from_str::<f64>(&self.text[start..self.at]).is_err() {
+            return Err(Fault::Grammar);
+        }
+        Ok(Raw::new(tag, start, self.at))
+    }
+
+    /// One digit or more.
+    #[inline]
+    fn digits(&mut self) -> Scan<()> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(Fault::Grammar) }
+    }
+
+    /// Passes a string and its closing quote, from its first byte on. False: it stands at the
+    /// first backslash, and [`Self::escaped_string`] has to go on.
+    #[inline]
+    fn plain_string(&mut self) -> Scan<bool> {
+        match self.special()? {
+            b'"' => {
+                self.at += 1;
+                Ok(true)
+            }
+            b'\\' => Ok(false),
+            _ => Err(Fault::Grammar),
+        }
+    }
+
+    /// Passes the rest of a string that began at `start` and has its first backslash here,
+    /// and its closing quote; appends its text to the scratch memory if it is to be kept.
+    #[cold]
+    fn escaped_string(&mut self, start: usize, keep: bool) -> Scan<()> {
+        let mut run = start;
+        loop {
+            let special = self.special()?;
+            if keep {
+                self.scratch.push_str(&self.text[run..self.at]);
+            }
+            match special {
+                b'"' => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                b'\\' => {
+                    self.at += 1;
+                    let char = self.escape()?;
+                    if keep {
+                        self.scratch.push(char);
+                    }
+                    run = self.at;
+                }
+                _ => return Err(Fault::Grammar),
+            }
+        }
+    }
+
+    /// What follows a backslash.
+    fn escape(&mut self) -> Scan<char> {
+        let byte = self.peek().ok_or(Fault::Grammar)?;
+        self.at += 1;
+        Ok(match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => return self.unicode_escape(),
+            _ => return Err(Fault::Grammar),
+        })
+    }
+
+    /// Four hexadecimal digits, or two such escapes that make a surrogate pair.
+    fn unicode_escape(&mut self) -> Scan<char> {
+        let first = self.hex4()?;
+        let code = match first {
+            0xd800..=0xdbff => {
+                if !(self.take(b'\\') && self.take(b'u')) {
+                    return Err(Fault::Grammar);
+                }
+                let second = self.hex4()?;
+                if !(0xdc00..=0xdfff).contains(&second) {
+                    return Err(Fault::Grammar);
+                }
+                0x10000 + ((first - 0xd800) << 10 | (second - 0xdc00))
+            }
+            _ => first,
+        };
+        char::from_u32(code).ok_or(Fault::Grammar)
+    }
+
+    fn hex4(&mut self) -> Scan<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
+            code = code << 4 | digit.ok_or(Fault::Grammar)?;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+
+    /// Moves to the next quote, backslash or control character, and returns it.
+    #[inline]
+    fn special(&mut self) -> Scan<u8> {
+        while let Some(eight) = self.bytes.get(self.at..self.at + 8) {
+            let mut word = [0; 8];
+            word.copy_from_slice(eight);
+            let found = specials(u64::from_le_bytes(word));
+            if found != 0 {
+                self.at += found.trailing_zeros() as usize / 8;
+                return Ok(self.bytes[self.at]);
+            }
+            self.at += 8;
+        }
+        while let Some(byte) = self.peek() {
+            if byte < b' ' || byte == b'"' || byte == b'\\' {
+                return Ok(byte);
+            }
+            self.at += 1;
+        }
+        Err(Fault::Grammar)
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    #[inline]
+    fn take(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == Some(byte);
+        self.at += usize::from(is_next);
+        is_next
+    }
+}
+
+/// Eight bytes at once: the high bit of the *lowest* byte that is a quote, a backslash or
+/// below 0x20 is set. Bits above it may be set for nothing, by the borrow of a subtraction.
+#[inline]
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGHS: u64 = ONES << 7;
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+    (quote | backslash | below(word, b' ')) & HIGHS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_special_byte_is_found_among_all_others() {
+        for byte in 0..=u8::MAX {
+            for at in 0..8 {
+                let mut word = [b'a'; 8];
+                word[at] = byte;
+                let found = specials(u64::from_le_bytes(word));
+                let is_special = byte < b' ' || byte == b'"' || byte == b'\\';
+                let first = is_special.then_some(at);
+                assert_eq!((found != 0).then(|| found.trailing_zeros() as usize / 8), first);
+                word[7] = b'"';
+                let found = specials(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
+                assert_eq!(found, first.unwrap_or(7), "{byte:#x} at {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Where the values of the known fields lie in a record, before anyone has judged them.
+//!
+//! Reading a record takes two passes over little data: the scan checks the JSON grammar and
+//! notes the place of each known field; only then are the noted values interpreted. So a
+//! repeated field simply overwrites its note (the last one wins), and bad grammar is found
+//! before bad values, wherever they stand.
+
+/// What kind of JSON value was found, and where its text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// `null`, which means the same as leaving the field out.
+    Null,
+    /// A string without escapes: its text is a part of the payload.
+    Text,
+    /// A string with escapes: its text has been written to the scratch memory.
+    Unescaped,
+    /// A number without fraction or exponent; the text is the token in the payload.
+    Integer,
+    /// Any other number.
+    Float,
+    /// `true`, `false`, an array or an object.
+    Other,
+}
+
+/// A value's tag and its text `[start, end)`, which is empty for `Null` and `Other`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw {
+    pub tag: Tag,
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Raw {
+    pub const NULL: Raw = Raw { tag: Tag::Null, start: 0, end: 0 };
+    pub const OTHER: Raw = Raw { tag: Tag::Other, start: 0, end: 0 };
+
+    /// Positions fit: payloads are refused beyond `u32::MAX` bytes, and unescaping shortens.
+    pub fn new(tag: Tag, start: usize, end: usize) -> Raw {
+        Raw { tag, start: start as u32, end: end as u32 }
+    }
+}
+
+/// The largest number of distinct field names, with room for every role and dimension.
+pub(super) const FIELDS_MAX: usize = 24;
+
+/// The values found in one object, by field number. `seen` tells which entries mean
+/// something, so that a new record costs one store and not a wipe of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    seen: u32,
+    raw: [Raw; FIELDS_MAX],
+}
+
+impl Slots {
+    pub fn new() -> Slots {
+        Slots { seen: 0, raw: [Raw::NULL; FIELDS_MAX] }
+    }
+
+    pub fn clear(&mut self) {
+        self.seen = 0;
+    }
+
+    pub fn put(&mut self, field: u8, raw: Raw) {
+        self.seen |= 1 << field;
+        self.raw[field as usize] = raw;
+    }
+
+    /// The last value of the field, unless it is absent or null.
+    pub fn get(&self, field: u8) -> Option<Raw> {
+        if self.seen >> field & 1 == 0 {
+            return None;
+        }
+        let raw = self.raw[field as usize];
+        (raw.tag != Tag::Null).then_some(raw)
+    }
+}
+
+/// The element objects of an `items` array. Entries beyond `count` are spare memory.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    slots: Vec<Slots>,
+    count: usize,
+    /// Some element is not an object.
+    pub has_other: bool,
+}
+
+/// The most elements of `items` in one record: it bounds what a single record can cost.
+pub const ITEMS_MAX: usize = 1000;
+
+impl Items {
+    pub fn clear(&mut self) {
+        self.count = 0;
+        self.has_other = false;
+    }
+
+    /// Counts an element and gives the place for its fields; beyond [`ITEMS_MAX`] the last
+    /// place is used again, because the record will be refused anyway.
+    pub fn next(&mut self) -> &mut Slots {
+        let index = self.count.min(ITEMS_MAX - 1);
+        self.count += 1;
+        if index == self.slots.len() {
+            self.slots.push(Slots::new());
+        }
+        let slots = &mut self.slots[index];
+        slots.clear();
+        slots
+    }
+
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Slots> {
+        self.slots.iter().take(self.count)
+    }
+}
