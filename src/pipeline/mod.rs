@@ -1,12 +1,13 @@
 //! From records to views. See ARCHITECTURE.md for the picture.
 
-pub mod decode;
 pub mod definitions;
 
 pub mod batch;
 
+pub mod decode;
 pub mod hll;
 pub mod watermark;
+pub mod murmur3;
 pub mod dedup;
 pub mod delta;
 pub mod delivery;
@@ -32,3 +33,5 @@ pub mod flush;
 pub(crate) mod testing;
 #[cfg(test)]
 mod window_model;
+#[cfg(test)]
+mod merge_model;
