@@ -7,7 +7,7 @@ use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use super::connection::Connector;
-use super::error::{ErrorClass, Refusal, RedisSinkError};
+use super::error::{ErrorClass, RedisSinkError, Refusal};
 use super::keys::Keys;
 use crate::config::RedisConfig;
 
@@ -54,7 +54,12 @@ impl Probe {
         Ok(Probe {
             server: if valkey.is_some() { "valkey" } else { "redis" }.to_owned(),
             version: valkey.map_or_else(|| text("redis_version"), |version| (*version).to_owned()),
-            mode: info.get("redis_mode").or(info.get("server_mode")).copied().unwrap_or("unknown").to_owned(),
+            mode: info
+                .get("redis_mode")
+                .or(info.get("server_mode"))
+                .copied()
+                .unwrap_or("unknown")
+                .to_owned(),
             cluster: info.get("cluster_enabled") == Some(&"1"),
             role: text("role"),
             maxmemory_bytes: info.get("maxmemory").and_then(|text| text.parse().ok()).unwrap_or(0),

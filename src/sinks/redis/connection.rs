@@ -92,8 +92,7 @@ fn client(config: &RedisConfig) -> Result<Client, RedisSinkError> {
             let certificate = std::fs::read(path).map_err(|error| {
                 RedisSinkError::Config(format!("redis.tls_ca_file {}: {error}", path.display()))
             })?;
-            let certificates =
-                TlsCertificates { client_tls: None, root_cert: Some(certificate) };
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(certificate) };
             Client::build_with_tls(info, certificates).map_err(|error| {
                 RedisSinkError::Config(format!("redis.tls_ca_file {}: {error}", path.display()))
             })

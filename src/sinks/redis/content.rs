@@ -270,7 +270,32 @@ mod tests {
     #[test]
     fn history_entry() {
         let closed = ClosedView { view: window(), quiet: 2, complete: true };
-        insta::assert_snapshot!(text(&history(&closed)), @"");
+        insta::assert_snapshot!(text(&history(&closed)), @r"
+        events 12
+        clicks 7
+        wishlists 0
+        wishlist_removes 0
+        orders 2
+        units 3
+        revenue_minor 1999
+        uniques 5
+        uniques.click 4
+        uniques.wishlist 0
+        uniques.purchase 0
+        conversion 2857
+        revenue_minor.USD 500
+        orders.PENDING 1
+        orders.PROCESSING 0
+        orders.SHIPPED 0
+        orders.DELIVERED 0
+        orders.CANCELLED 0
+        orders.RETURNED 2
+        window_start 60000
+        window_end 120000
+        proven 0
+        quiet 2
+        complete 1
+        ");
     }
 
     #[test]
@@ -283,13 +308,13 @@ mod tests {
     #[test]
     fn offsets_are_sorted_by_topic_and_number() {
         let at = |kind, index| Partition { kind, index };
-        let vector = [
-            (at(Kind::Click, 10), 5),
-            (at(Kind::Purchase, 0), 1),
-            (at(Kind::Click, 9), 123),
-        ];
+        let vector =
+            [(at(Kind::Click, 10), 5), (at(Kind::Purchase, 0), 1), (at(Kind::Click, 9), 123)];
         assert_eq!(offsets(&vector, &topics()), "purchase/0=1,shop.click/9=123,shop.click/10=5");
-        assert_eq!(missing(&[at(Kind::Click, 10), at(Kind::Click, 9)], &topics()), "shop.click/9,shop.click/10");
+        assert_eq!(
+            missing(&[at(Kind::Click, 10), at(Kind::Click, 9)], &topics()),
+            "shop.click/9,shop.click/10"
+        );
     }
 
     #[test]

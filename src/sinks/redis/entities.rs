@@ -110,8 +110,7 @@ impl Entities {
                 continue;
             }
             let afresh = known.is_some_and(|entity| entity.stale);
-            let change =
-                Change::Write { afresh, index: known.is_none(), metrics: Some(metrics) };
+            let change = Change::Write { afresh, index: known.is_none(), metrics: Some(metrics) };
             plan.changes.insert(key, change);
         }
         plan
@@ -201,8 +200,14 @@ mod tests {
     #[test]
     fn an_entity_lives_as_long_as_it_is_on_some_board() {
         let mut entities = Entities::new(2);
-        assert_eq!(step(&mut entities, 0, &[entity("a", 1), entity("b", 1)]), ["add n:product:a", "add n:product:b"]);
-        assert_eq!(step(&mut entities, 0, &[entity("a", 1), entity("b", 2)]), ["write n:product:b"]);
+        assert_eq!(
+            step(&mut entities, 0, &[entity("a", 1), entity("b", 1)]),
+            ["add n:product:a", "add n:product:b"]
+        );
+        assert_eq!(
+            step(&mut entities, 0, &[entity("a", 1), entity("b", 2)]),
+            ["write n:product:b"]
+        );
         assert_eq!(step(&mut entities, 1, &[entity("a", 1)]), ["write n:product:a"]);
         assert_eq!(step(&mut entities, 0, &[]), ["trim n:product:a", "delete n:product:b"]);
         assert_eq!(step(&mut entities, 1, &[]), ["delete n:product:a"]);

@@ -193,13 +193,34 @@ mod tests {
             keys.staged("t0", 7, 3),
             keys.patterns().join("\n"),
         ];
-        insta::assert_snapshot!(listing.join("\n"), @"");
+        insta::assert_snapshot!(listing.join("\n"), @r"
+        {nazar}:top:product:revenue_minor:5m
+        {nazar}:closed:top:product:revenue_minor:5m:1700000000000
+        {nazar}:uniques:purchase:24h
+        {nazar}:closed:uniques:purchase:24h:1700000000000
+        {nazar}:uniques:click:category:tv:1m
+        {nazar}:closed:uniques:click:category:tv:1m:1700000000000
+        {nazar}:totals:1m
+        {nazar}:history:1h
+        {nazar}:closed:ends:1h
+        {nazar}:closed:members:1h:3600000
+        {nazar}:index:uniques:1m
+        {nazar}:index:entities
+        nazar:seller:s-1
+        {nazar}:meta
+        {nazar}:schema
+        {nazar}:flushes
+        {nazar}:tmp:t0:7:3
+        {nazar}:*
+        {nazar:*
+        nazar:*
+        ");
     }
 
     #[test]
     fn ids_cannot_break_out_of_their_part() {
-        let encoded = ["tv.4k_a-b", "a:b", "{x}", "50%", "a b\n", "é", "*?[", ""].map(encode);
-        insta::assert_snapshot!(encoded.join("\n"), @"");
+        let encoded = ["tv.4k_a-b", "a:b", "{x}", "50%", "a b\n", "é", "*?[", "a~b"].map(encode);
+        insta::assert_snapshot!(encoded.join(" "), @"tv.4k_a-b a%3Ab %7Bx%7D 50%25 a%20b%0A %C3%A9 %2A%3F%5B a%7Eb");
     }
 
     #[test]

@@ -58,7 +58,7 @@ use tracing::{info, warn};
 
 use self::connection::{Backoff, Connector};
 use self::entities::Entities;
-use self::error::{ErrorClass, Refusal, RedisSinkError};
+use self::error::{ErrorClass, RedisSinkError, Refusal};
 use self::health::RedisHealth;
 use self::keys::Keys;
 use self::lineage::Lineage;

@@ -111,13 +111,15 @@ impl RedisSink {
         self.pending.push(Pending { seq, write: Write::Close { window, end } });
         let answer = scripts::run(&invocation, connection).await?;
         if answer == Answer::Old {
-            // Somebody wrote this entry by hand, or it is above all of ours: leave it be.
+            // Entries above this one stood there once and were deleted by hand: the stream
+            // remembers. The staged views stay invisible and are removed.
+            self.pending.retain(|pending| pending.seq != seq);
+            self.discard_staged(connection).await?;
             self.windows[window].closed(end);
             report.history_skipped += 1;
-            return Err(Failure::Stale("the history holds a later entry"));
+            return Ok(());
         }
-        let words = self.done(answer)?;
-        self.settle(seq);
+        let words = self.written(answer, seq)?;
         self.staged.clear();
         report.keys_written += 1 + views.len() as u64;
         if closed_keep > 0 {
@@ -231,8 +233,7 @@ impl RedisSink {
         invocation.arg(absent);
         self.pending.push(Pending { seq: swap.seq, write });
         let answer = scripts::run(&invocation, connection).await?;
-        self.done(answer)?;
-        self.settle(swap.seq);
+        self.written(answer, swap.seq)?;
         self.staged.clear();
         Ok(())
     }
@@ -379,9 +380,8 @@ impl RedisSink {
                         ("as_of".to_owned(), latest.stream_time.to_string()),
                     ];
                     match metrics {
-                        Some(metrics) => fields.extend(
-                            names.iter().cloned().zip(metrics.iter().map(u64::to_string)),
-                        ),
+                        Some(metrics) => fields
+                            .extend(names.iter().cloned().zip(metrics.iter().map(u64::to_string))),
                         None => {
                             let names: Vec<&str> = names.iter().map(String::as_str).collect();
                             batch.command("HDEL", key, &names);
@@ -423,6 +423,21 @@ impl RedisSink {
             }
         }
         Ok(())
+    }
+
+    /// As `done`, for the scripts that move the sequence number. An answer settles the outcome
+    /// either way, so the number is no longer pending.
+    fn written(&mut self, answer: Answer, seq: u64) -> Result<Vec<String>, Failure> {
+        match self.done(answer) {
+            Ok(words) => {
+                self.settle(seq);
+                Ok(words)
+            }
+            Err(failure) => {
+                self.pending.retain(|pending| pending.seq != seq);
+                Err(failure)
+            }
+        }
     }
 
     /// The words of a script that did its work; anything else ends the attempt.

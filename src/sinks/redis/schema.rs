@@ -220,7 +220,11 @@ fn totals_fields_described(money: &str) -> Vec<(String, String, &'static str)> {
         ("uniques.click", "users", "distinct users who clicked"),
         ("uniques.wishlist", "users", "distinct users who added to a wishlist"),
         ("uniques.purchase", "users", "distinct users who bought"),
-        ("conversion", "basis points", "10000 × orders / clicks, rounded down; absent without clicks"),
+        (
+            "conversion",
+            "basis points",
+            "10000 × orders / clicks, rounded down; absent without clicks",
+        ),
         ("window_start", "ms since epoch", "inclusive"),
         ("window_end", "ms since epoch", "exclusive"),
     ]

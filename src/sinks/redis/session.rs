@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::admin::{self, Probe};
 use super::commands::Batch;
-use super::error::RedisSinkError;
+use super::error::{RedisSinkError, Refusal};
 use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
@@ -74,6 +74,15 @@ impl RedisSink {
             }
         }
         self.read_closed(connection).await?;
+        self.discard_staged(connection).await
+    }
+
+    /// Removes temporary keys that nothing will rename any more. If a script of a lost
+    /// connection still needs them, it finds them gone and writes nothing.
+    pub(super) async fn discard_staged(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
         let mut batch = Batch::new(connection);
         for key in &self.staged {
             batch.command("UNLINK", key, &[]);
@@ -154,10 +163,7 @@ impl RedisSink {
         Ok(())
     }
 
-    async fn read_stored(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Stored, Failure> {
+    async fn read_stored(&self, connection: &mut MultiplexedConnection) -> Result<Stored, Failure> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.settings.keys.meta()).arg(&["leader", "seq"]);
         let (leader, seq): (Option<String>, Option<String>) =
@@ -166,19 +172,19 @@ impl RedisSink {
     }
 
     /// How far windows were closed: by the history, which decides what is skipped, and by meta.
-    async fn read_closed(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Failure> {
+    async fn read_closed(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Failure> {
         let keys = &self.settings.keys;
         for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
-            let mut pipeline = redis::pipe();
-            let newest = ["+", "-", "COUNT", "1"];
-            pipeline.cmd("XREVRANGE").arg(keys.history(&window.label)).arg(&newest);
-            let field = format!("closed_through:{}", window.label);
-            pipeline.cmd("HGET").arg(keys.meta()).arg(field);
-            let (entries, through): (Entries, Option<String>) =
-                pipeline.query_async(connection).await?;
+            let history = keys.history(&window.label);
+            let mut command = redis::cmd("XREVRANGE");
+            command.arg(&history).arg(&["+", "-", "COUNT", "1"]);
+            let entries: Entries = command
+                .query_async(connection)
+                .await
+                .map_err(|source| Refusal { key: Some(history), source })?;
+            let mut command = redis::cmd("HGET");
+            command.arg(keys.meta()).arg(format!("closed_through:{}", window.label));
+            let through: Option<String> = command.query_async(connection).await?;
             let last = entries.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
             state.history_last = last.map(EventTime::from_millis);
             let through = through.and_then(|end| end.parse().ok()).map(EventTime::from_millis);

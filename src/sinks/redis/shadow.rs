@@ -22,7 +22,10 @@ enum Known {
     Absent,
     /// It may stand there from before; what it says is not known.
     Unknown,
-    Present { digest: u64, refreshed: Instant },
+    Present {
+        digest: u64,
+        refreshed: Instant,
+    },
 }
 
 /// What a flush has to do about a set of views.

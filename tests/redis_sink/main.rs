@@ -1,0 +1,8 @@
+//! The Redis sink against real servers: what stands in Redis after a flush, and what happens
+//! when Redis does not play along. Each test starts its own redis-server.
+
+mod content;
+mod fixture;
+mod server;
+mod start;
+mod trouble;
