@@ -45,9 +45,9 @@ fn assign(path: Vec<String>, text: &str, origin: &str) -> Result<Map<String, Val
         return Err(refuse("a part of the key is empty; write section.key"));
     }
     let from = origin.to_owned();
-    let mut value = match is_container(&shown) {
-        true => inline(text, origin).map_err(|problem| refuse(&problem))?,
-        false => Value::new(Some(&from), text),
+    let mut value = match place(&shown) {
+        Place::Key => Value::new(Some(&from), text),
+        place => inline(text, place == Place::List, origin).map_err(|problem| refuse(&problem))?,
     };
     for key in inner.iter().rev() {
         let table = Map::from([(key.clone(), value)]);
@@ -75,10 +75,13 @@ pub(super) fn is_bare(key: &str) -> bool {
     !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
-/// Whether a path names a table or list, whose value is then inline TOML.
-fn is_container(path: &str) -> bool {
-    let is_element = path.ends_with(']');
-    is_element || places().iter().any(|(known, place)| *place != Place::Key && known == path)
+/// What stands at a path: tables and lists are written as inline TOML, keys as they are.
+fn place(path: &str) -> Place {
+    if path.ends_with(']') {
+        return Place::Table;
+    }
+    let known = places().into_iter().find(|(known, _)| known == path);
+    known.map_or(Place::Key, |(_, place)| place)
 }
 
 /// `window[0].size`, `kafka.properties.sasl.mechanism`

@@ -21,7 +21,8 @@ impl TopicsConfig {
 
 impl WindowConfig {
     /// How often closed windows are emitted, given or by default: each minute, or less often
-    /// if the window slides less often. A minute that is no multiple of the slide is rounded up to one.
+    /// if the window slides less often. A minute that is no multiple of the slide is rounded up
+    /// to one.
     pub fn closed_step_or_default(&self) -> Duration {
         self.closed_step.unwrap_or_else(|| {
             let (slide, minute) = (self.slide.as_millis().max(1), 60_000);
@@ -44,7 +45,8 @@ impl WindowConfig {
 }
 
 impl Config {
-    /// What is computed. Call it on a validated configuration: names of unknown metrics are left out.
+    /// What is computed. Call it on a validated configuration: names of unknown metrics are left
+    /// out.
     pub fn definitions(&self) -> Definitions {
         let specs = self.window.iter().map(window_spec).collect();
         let (windows, levels) = Definitions::resolve_windows(specs);

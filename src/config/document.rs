@@ -83,12 +83,16 @@ fn flatten(prefix: &str, table: Map<String, Value>, flat: &mut Map<String, Value
     }
 }
 
-/// A table or list on one line, as `--set` and the environment give it.
-pub(super) fn inline(text: &str, origin: &str) -> Result<Value, String> {
-    let example = r#"write a table or list as TOML, such as [{size="1m", slide="1s"}]"#;
+/// A list or table on one line, as `--set` and the environment give it.
+pub(super) fn inline(text: &str, is_list: bool, origin: &str) -> Result<Value, String> {
+    let example = match is_list {
+        true => r#"write a list as TOML: [{size="1m", slide="1s"}, …]"#,
+        false => r#"write a table as TOML: {key="value", …}"#,
+    };
     let value = DeValue::parse(text).map_err(|_| format!("not valid TOML; {example}"))?;
     match value.get_ref() {
-        DeValue::Array(_) | DeValue::Table(_) => Ok(convert(&value, 0, &|_| origin.to_owned())),
+        DeValue::Array(_) if is_list => Ok(convert(&value, 0, &|_| origin.to_owned())),
+        DeValue::Table(_) if !is_list => Ok(convert(&value, 0, &|_| origin.to_owned())),
         _ => Err(example.to_owned()),
     }
 }

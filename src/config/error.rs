@@ -5,7 +5,8 @@ use std::fmt;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// The layer that said so: `nazar.toml:12`, `environment NAZAR__KAFKA__GROUP`, `--set`, `default`.
+    /// The layer that said so: `nazar.toml:12`, `environment NAZAR__KAFKA__GROUP`, `--set`,
+    /// `default`.
     pub origin: String,
     /// The key by its full path; empty where the layer as a whole is at fault.
     pub key: String,
@@ -20,6 +21,18 @@ impl ConfigError {
     pub(super) fn of_layer(origin: &str, key: &str, problem: &str) -> Self {
         let (origin, key, problem) = (origin.to_owned(), key.to_owned(), problem.to_owned());
         Self { origin, key, value: None, problem }
+    }
+
+    /// Files first, by line, then the environment, then the command line.
+    fn order(&self) -> (u8, Option<usize>) {
+        let layer = match self.origin.as_str() {
+            "default" => 3,
+            "--set" => 2,
+            origin if origin.starts_with("environment ") => 1,
+            _ => 0,
+        };
+        let line = self.origin.rsplit_once(':').and_then(|(_, line)| line.parse().ok());
+        (layer, line)
     }
 }
 
@@ -36,9 +49,20 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Everything that is wrong, one line each.
+/// Everything that is wrong, one line each, in the order of layers and lines.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    pub(super) fn new(mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_cached_key(ConfigError::order);
+        Self(errors)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

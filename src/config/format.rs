@@ -92,7 +92,8 @@ impl Format<Secret> for Hidden {
     }
 }
 
-/// The value of a librdkafka property. librdkafka reads text; numbers and booleans are allowed for ease.
+/// The value of a librdkafka property. librdkafka reads text; numbers and booleans are allowed
+/// for ease.
 pub(super) struct Property;
 
 impl Format<String> for Property {
@@ -191,7 +192,7 @@ impl Format<u64> for Bytes {
 
     fn show(&self, _name: &str, value: &u64) -> String {
         let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.into_iter().find(|(unit, _)| *value > 0 && value % unit == 0) {
+        match units.into_iter().find(|(unit, _)| *value > 0 && value.is_multiple_of(*unit)) {
             Some((unit, name)) => quoted(&format!("{} {name}", value / unit)),
             None => grouped(&value.to_string()),
         }
@@ -298,9 +299,10 @@ mod tests {
         let read = |written: &str| Time.read(&text(written)).map(duration);
         assert_eq!(read("250ms").as_deref(), Ok("250ms"));
         assert_eq!(read("1h 30m").as_deref(), Ok("90m"));
+        assert_eq!(read("1.5m").as_deref(), Ok("90s"));
         assert_eq!(read("1day").as_deref(), Ok("24h"));
         assert_eq!(read("0s").as_deref(), Ok("0s"));
-        for wrong in ["1.5m", "10", "-1s", "1us", "20years", ""] {
+        for wrong in ["10", "-1s", "1us", "20years", ""] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(Time.read(&ValueKind::I64(60)).is_err());

@@ -7,6 +7,7 @@ use super::defaults::all_metrics;
 use super::format::{
     Bytes, Choice, Count, File, Flag, Format, Hidden, Property, Text, Texts, Time,
 };
+use super::secret::is_secret_property;
 use super::*;
 
 /// What can be done along all keys: read them, show them, name them.
@@ -188,6 +189,24 @@ pub fn known_keys() -> Vec<String> {
         Place::Table | Place::List => None,
     });
     keys.collect()
+}
+
+/// What is known of a path as errors write it: whether its value is a secret.
+pub(super) fn is_secret_key(path: &str) -> Option<bool> {
+    if let Some(property) = path.strip_prefix("kafka.properties.") {
+        return Some(is_secret_property(property));
+    }
+    let is_known = places().iter().any(|(known, place)| match place {
+        Place::Key => *known == without_indexes(path),
+        Place::Map => path.strip_prefix(known.as_str()).is_some_and(|rest| rest.starts_with('.')),
+        Place::Table | Place::List => false,
+    });
+    is_known.then_some(["redis.url", "redis.password"].contains(&path))
+}
+
+/// `window[3].size` as [`places`] writes it: `window[].size`.
+fn without_indexes(path: &str) -> String {
+    path.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 struct Names {

@@ -31,6 +31,7 @@ mod definitions;
 mod meaning;
 mod memory;
 mod render;
+mod warnings;
 
 mod defaults;
 mod error;
@@ -62,7 +63,8 @@ impl Config {
         E: IntoIterator<Item = (String, String)>,
     {
         let (layers, mut errors) = layers::collect(options);
-        // Without the file, rules that span several keys would judge a configuration that nobody wrote.
+        // Without the file, rules that span several keys would judge a configuration that nobody
+        // wrote.
         let file_was_read = errors.is_empty();
         let mut read = read::read(&layers.merge());
         errors.append(&mut read.errors);
@@ -71,13 +73,13 @@ impl Config {
             let broken = errors.iter().map(|error| error.key.clone()).collect();
             errors.extend(validate::validate(&read.config, &read.origins, broken));
         }
-        if errors.is_empty() { Ok(read.config) } else { Err(ConfigErrors(errors)) }
+        if errors.is_empty() { Ok(read.config) } else { Err(ConfigErrors::new(errors)) }
     }
 
     /// Checks a configuration made by hand, as [`Config::load`] does with one it has read.
     pub fn validate(&self) -> Result<(), ConfigErrors> {
         let errors = validate::validate(self, &BTreeMap::new(), Vec::new());
-        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors(errors)) }
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors::new(errors)) }
     }
 }
 
@@ -117,7 +119,8 @@ pub struct KafkaConfig {
     pub handles: usize,
     /// Records that could not be used go here; `""` counts them only. Default `nazar-dead-letters`.
     pub dead_letter_topic: String,
-    /// Any librdkafka property, from `[kafka.properties]` and `[kafka.properties_files]`; ours are defaults under it.
+    /// Any librdkafka property, from `[kafka.properties]` and `[kafka.properties_files]`; ours
+    /// are defaults under it.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -182,7 +185,8 @@ pub struct FieldsConfig {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct MoneyConfig {
-    /// The one currency that revenue on boards counts in, upper case; default `USD`. Others are summed beside it.
+    /// The one currency that revenue on boards counts in, upper case; default `USD`. Others are
+    /// summed beside it.
     pub currency: String,
 }
 
@@ -208,7 +212,8 @@ pub struct WindowConfig {
     pub size: Duration,
     /// How often a window ends. `slide` = `size` is a tumbling window.
     pub slide: Duration,
-    /// How often a closed window is emitted, a multiple of `slide`. Default: the larger of slide and one minute.
+    /// How often a closed window is emitted, a multiple of `slide`. Default: the larger of slide
+    /// and one minute.
     pub closed_step: Option<Duration>,
     /// How often the latest views of this window are written at most. Default by size:
     /// up to 1 m each flush, up to 5 m 5 s, up to 1 h 15 s, longer 60 s.
@@ -219,7 +224,8 @@ pub struct WindowConfig {
 pub struct ViewConfig {
     /// Its name in Redis keys: `product`, `category`, `seller`, or one of your own.
     pub dimension: String,
-    /// The event field; default: `fields.<dimension>` for product, category and seller, else the dimension's name.
+    /// The event field; default: `fields.<dimension>` for product, category and seller, else the
+    /// dimension's name.
     pub field: Option<String>,
     /// Default: all metrics.
     pub metrics: Vec<String>,

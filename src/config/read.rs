@@ -6,7 +6,7 @@ use config::{Map, Value, ValueKind};
 
 use super::error::nearest;
 use super::format::Format;
-use super::keys::{Place, Walk, places, walk};
+use super::keys::{Place, Walk, is_secret_key, places, walk};
 use super::secret::REDACTED;
 use super::{Config, ConfigError};
 
@@ -110,46 +110,70 @@ impl<'v> Reader<'v> {
             self.table.iter().filter(|(name, _)| !self.known.contains(*name)).collect();
         unknown.sort_by_key(|(name, _)| *name);
         for (name, value) in unknown {
-            let problem = format!("no such key; {}", self.suggestion(name));
-            // Nobody knows what an unknown key holds; beside secrets, or in a section that
-            // does not exist, it may be one.
-            let hidden = ["", "redis.", "kafka."].contains(&self.prefix.as_str());
-            let (first, value) = first_leaf(self.path(name), value);
-            self.refuse(first, value, hidden, problem);
+            let mut found = Vec::new();
+            leaves(self.path(name), value, &mut found);
+            for (path, value) in found {
+                let rest = path[self.prefix.len() + name.len()..].to_owned();
+                self.refuse_leaf(path, name, &rest, value);
+            }
         }
     }
 
-    /// The right key: one that is written nearly so, one of that name elsewhere, or the choice.
-    fn suggestion(&self, name: &str) -> String {
-        if let Some(near) = nearest(name, self.known.iter().map(String::as_str)) {
-            return format!("did you mean {}?", self.path(near));
-        }
-        let elsewhere = places().into_iter().find_map(|(path, place)| {
-            let last = path.rsplit('.').next();
-            (place == Place::Key && last == Some(name)).then_some(path)
-        });
-        match elsewhere {
-            Some(path) => format!("did you mean {path}?"),
+    /// `name` is what the table does not know, `rest` what follows it in the path.
+    fn refuse_leaf(&mut self, path: String, name: &str, rest: &str, value: &Value) {
+        let right = self.nearest_key(name, rest);
+        let hint = match &right {
+            Some(right) => format!("did you mean {right}?"),
             None => {
                 let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
                 format!("there are {}", known.join(", "))
             }
+        };
+        // Nobody knows what an unknown key holds. It is shown if the key that was meant is no
+        // secret, and where no secrets are.
+        let is_secret = right.as_deref().and_then(is_secret_key);
+        let may_be_secret = ["", "redis.", "kafka."].contains(&self.prefix.as_str());
+        let is_hidden = is_secret.unwrap_or(may_be_secret);
+        self.refuse(path, value, is_hidden, format!("no such key; {hint}"));
+    }
+
+    /// The key that was probably meant: one here that is written nearly so, or one elsewhere
+    /// that has this name or nearly so. `rest` is what follows the name in the path.
+    fn nearest_key(&self, name: &str, rest: &str) -> Option<String> {
+        if let Some(near) = nearest(name, self.known.iter().map(String::as_str)) {
+            return Some(format!("{}{rest}", self.path(near)));
         }
+        let places = places();
+        let keys: Vec<&str> = places
+            .iter()
+            .filter(|(path, place)| *place == Place::Key && !path.contains('['))
+            .map(|(path, _)| path.as_str())
+            .collect();
+        let names = keys.iter().map(|path| path.rsplit('.').next().unwrap_or(path));
+        let near = nearest(name, names)?;
+        keys.iter().find(|path| path.rsplit('.').next() == Some(near)).map(|path| path.to_string())
     }
 }
 
-/// The first value inside, whose origin is more exact than that of the tables around it.
-fn first_leaf(path: String, value: &Value) -> (String, &Value) {
-    let ValueKind::Table(table) = &value.kind else { return (path, value) };
-    match table.iter().min_by_key(|(name, _)| *name) {
-        Some((name, inner)) => first_leaf(format!("{path}.{name}"), inner),
-        None => (path, value),
+/// The values inside, whose origins are more exact than those of the tables around them.
+fn leaves<'v>(path: String, value: &'v Value, found: &mut Vec<(String, &'v Value)>) {
+    match &value.kind {
+        ValueKind::Table(table) if !table.is_empty() => {
+            let mut inner: Vec<_> = table.iter().collect();
+            inner.sort_by_key(|(name, _)| *name);
+            for (name, value) in inner {
+                leaves(format!("{path}.{name}"), value, found);
+            }
+        }
+        _ => found.push((path, value)),
     }
 }
 
 /// Where a value comes from. A table that several layers filled has no origin of its own.
 fn origin(value: &Value) -> String {
-    let of_first_leaf = || first_leaf(String::new(), value).1.origin();
+    let mut found = Vec::new();
+    leaves(String::new(), value, &mut found);
+    let of_first_leaf = || found.first().and_then(|(_, leaf)| leaf.origin());
     value.origin().or_else(of_first_leaf).unwrap_or("default").to_owned()
 }
 
@@ -174,7 +198,9 @@ impl Walk for Reader<'_> {
         let path = self.path(name);
         match &value.kind {
             ValueKind::Table(_) => self.inside(format!("{path}."), value, body),
-            _ => self.refuse(path, value, true, format!("expected a table, [{name}]")),
+            _ => {
+                self.refuse(path, value, true, format!("expected a table, [{}{name}]", self.prefix))
+            }
         }
     }
 
@@ -237,7 +263,11 @@ impl Walk for Reader<'_> {
                 ValueKind::Table(_) => {
                     self.inside(format!("{path}."), item, |reader| body(reader, &mut filled));
                 }
-                ValueKind::Nil => self.refuse(path, item, false, "left out".to_owned()),
+                ValueKind::Nil => self.errors.push(ConfigError::of_layer(
+                    &origin(value),
+                    &path,
+                    "missing: a later element was set by its index",
+                )),
                 _ => self.refuse(path, item, false, format!("expected a table, [[{name}]]")),
             }
             slot.push(filled);

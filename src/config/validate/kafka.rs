@@ -1,40 +1,34 @@
 //! Brokers, topics and librdkafka properties.
 
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
-use super::Rules;
+use super::{Rules, hint};
+use crate::config::secret::is_secret_property;
 use crate::config::{Config, KafkaConfig};
 use crate::event::Kind;
 
+const COMMITS: &str = "nazar commits what the sink has acknowledged; anything else loses records";
+
 /// Properties that nazar sets itself, with the reason or the key to use instead.
 const OURS: [(&str, &str); 14] = [
-    ("bootstrap.servers", "set kafka.brokers instead"),
-    ("metadata.broker.list", "set kafka.brokers instead"),
-    ("group.id", "set kafka.group instead"),
-    ("client.id", "set kafka.client_id instead"),
-    ("auto.offset.reset", "set kafka.start instead: nazar chooses every start offset itself"),
-    (
-        "enable.auto.commit",
-        "nazar commits what the sink has acknowledged; anything else loses records",
-    ),
-    (
-        "auto.commit.interval.ms",
-        "nazar commits what the sink has acknowledged; anything else loses records",
-    ),
-    (
-        "auto.commit.enable",
-        "nazar commits what the sink has acknowledged; anything else loses records",
-    ),
-    (
-        "enable.auto.offset.store",
-        "nazar commits what the sink has acknowledged; anything else loses records",
-    ),
+    ("bootstrap.servers", "use kafka.brokers"),
+    ("metadata.broker.list", "use kafka.brokers"),
+    ("group.id", "use kafka.group"),
+    ("client.id", "use kafka.client_id"),
+    ("auto.offset.reset", "use kafka.start, nazar chooses every start offset itself"),
+    ("enable.auto.commit", COMMITS),
+    ("auto.commit.interval.ms", COMMITS),
+    ("auto.commit.enable", COMMITS),
+    ("enable.auto.offset.store", COMMITS),
     ("offset.store.method", "offsets are kept with the state that they explain"),
     (
         "enable.partition.eof",
-        "quiet partitions are known from the broker's end offsets; end-of-partition events would be taken for records",
+        "quiet partitions are known from the broker's end offsets; end-of-partition events would \
+         be taken for records",
     ),
-    ("queued.max.messages.kbytes", "set limits.prefetch_bytes instead"),
+    ("queued.max.messages.kbytes", "use limits.prefetch_bytes"),
     ("enable.sasl.oauthbearer.unsecure.jwt", "unsigned tokens authenticate nobody"),
     ("plugin.library.paths", "a configuration file must not load code"),
 ];
@@ -94,6 +88,7 @@ fn check_topics(config: &Config, rules: &mut Rules<'_>) {
             "is no topic name: Kafka allows letters, digits, '.', '_' and '-', at most 249 of them",
         );
         if let Some((other, _)) = named[..position].iter().find(|(_, before)| before == topic) {
+            let (path, other) = rules.culprit(path, other);
             rules.refuse(
                 path,
                 format!("is the topic of {other} too: a topic holds events of one kind"),
@@ -111,7 +106,7 @@ fn check_properties(kafka: &KafkaConfig, rules: &mut Rules<'_>) {
     for (name, value) in &kafka.properties {
         let path = format!("kafka.properties.{name}");
         if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
-            rules.refuse(&path, format!("is not yours to set: {reason}"));
+            rules.refuse(&path, format!("is not to be set here: {reason}"));
         } else if let Some(reason) = refused_by_librdkafka(name, value) {
             rules.refuse(&path, reason);
         }
@@ -120,24 +115,22 @@ fn check_properties(kafka: &KafkaConfig, rules: &mut Rules<'_>) {
 
 /// Asks librdkafka itself, which knows its properties; nothing is connected.
 fn refused_by_librdkafka(name: &str, value: &str) -> Option<String> {
-    // An interior NUL would not pass to C, and the binding does not check for it.
-    if name.contains('\0') || value.contains('\0') {
-        return Some("must not contain a NUL character".to_owned());
-    }
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => None,
-        // librdkafka's reason may quote the value, so it is not passed on for a secret.
-        Err(_) if crate::config::secret::is_secret_property(name) => {
-            Some("librdkafka refuses this property or its value".to_owned())
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+            Some(format!("librdkafka knows no such property{}", hint(name, COMMON)))
         }
-        Err(rdkafka::error::KafkaError::ClientConfig(_, _, _, _)) => Some(explained(name)),
+        Err(KafkaError::ClientConfig(_, reason, ..)) => {
+            // Its words may quote the value.
+            let is_leak = is_secret_property(name) && reason.contains(value);
+            Some(if is_leak {
+                "librdkafka refuses this value".to_owned()
+            } else {
+                format!("librdkafka says: {reason}")
+            })
+        }
         Err(error) => Some(format!("librdkafka refuses it: {error}")),
     }
-}
-
-fn explained(name: &str) -> String {
-    let hint = super::hint(name, COMMON);
-    format!("librdkafka does not know this property, or not this value of it{hint}")
 }
 
 /// Properties that people set most, for hints; librdkafka's list is not limited to them.

@@ -76,6 +76,14 @@ impl Rules<'_> {
         self.origins.get(path).or(list).map_or("default", String::as_str)
     }
 
+    /// Of two keys that cannot both be right: the one that somebody set, then the other.
+    fn culprit<'p>(&self, later: &'p str, earlier: &'p str) -> (&'p str, &'p str) {
+        match self.is_default(later) && !self.is_default(earlier) {
+            true => (earlier, later),
+            false => (later, earlier),
+        }
+    }
+
     fn is_default(&self, path: &str) -> bool {
         self.origin(path) == "default"
     }

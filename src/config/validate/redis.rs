@@ -7,18 +7,23 @@ use redis::IntoConnectionInfo;
 use tracing_subscriber::EnvFilter;
 
 use super::{Rules, hint};
+use crate::config::Config;
 use crate::config::error::listed;
-use crate::config::{Config, RedisConfig};
 
 const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+unix", "unix"];
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
     let redis = &config.redis;
-    check_url(redis, rules);
+    check_url(config, rules);
     check_prefix(&redis.prefix, rules);
     let flush_fits = (Duration::from_millis(50)..=Duration::from_secs(60)).contains(&redis.flush);
-    rules.refuse_if(!flush_fits, "redis.flush", "must be from 50ms to 60s: faster keeps Redis busy with views nobody has read yet, slower lets deliveries pile up in memory");
+    rules.refuse_if(
+        !flush_fits,
+        "redis.flush",
+        "must be from 50ms to 60s: faster keeps Redis busy with views nobody has read yet, slower \
+         lets deliveries pile up in memory",
+    );
     for (path, timeout) in [
         ("redis.connect_timeout", redis.connect_timeout),
         ("redis.response_timeout", redis.response_timeout),
@@ -29,7 +34,8 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
     check_level(&config.log.level, rules);
 }
 
-fn check_url(redis: &RedisConfig, rules: &mut Rules<'_>) {
+fn check_url(config: &Config, rules: &mut Rules<'_>) {
+    let redis = &config.redis;
     let url = redis.url.expose();
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if !scheme.is_some_and(|scheme| SCHEMES.contains(&scheme)) {
@@ -44,7 +50,11 @@ fn check_url(redis: &RedisConfig, rules: &mut Rules<'_>) {
     }
     // The reason is not shown: it may quote the URL.
     let Ok(info) = url.into_connection_info() else {
-        return rules.refuse("redis.url", "is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other than letters and digits in user and password percent-encoded");
+        return rules.refuse(
+            "redis.url",
+            "is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other \
+             than letters and digits in user and password percent-encoded",
+        );
     };
     let settings = info.redis_settings();
     let password_twice = settings.password().is_some() && !redis.password.is_empty();
@@ -59,7 +69,8 @@ fn check_url(redis: &RedisConfig, rules: &mut Rules<'_>) {
         "redis.username",
         "redis.url carries a user as well; keep one of them",
     );
-    let nobody = !redis.username.is_empty() && redis.password.is_empty();
+    let has_password = !redis.password.is_empty() || config.files.redis_password.is_some();
+    let nobody = !redis.username.is_empty() && !has_password;
     rules.refuse_if(
         nobody,
         "redis.username",
@@ -76,7 +87,12 @@ fn check_url(redis: &RedisConfig, rules: &mut Rules<'_>) {
 fn check_prefix(prefix: &str, rules: &mut Rules<'_>) {
     let is_plain = !prefix.is_empty()
         && prefix.chars().all(|c| c.is_ascii_graphic() && !"{}:*?[]\\%".contains(c));
-    rules.refuse_if(!is_plain, "redis.prefix", "must be printable ASCII without spaces, ':', '%', braces or the signs of key patterns: it is the hash tag of every key");
+    rules.refuse_if(
+        !is_plain,
+        "redis.prefix",
+        "must be printable ASCII without spaces, ':', '%', braces or the signs of key patterns: \
+         it is the hash tag of every key",
+    );
 }
 
 fn check_listen(listen: &str, rules: &mut Rules<'_>) {

@@ -25,7 +25,11 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
     let handles = config.kafka.handles.max(1) as u64;
     let per_handle = limits.prefetch_bytes / handles;
     if per_handle < limits.record_bytes.max(MIB) {
-        rules.refuse("limits.prefetch_bytes", "must be at least 1 MiB and one limits.record_bytes for each of kafka.handles: below that a handle waits for every fetch");
+        rules.refuse(
+            "limits.prefetch_bytes",
+            "must be at least 1 MiB and one limits.record_bytes for each of kafka.handles: below \
+             that a handle waits for every fetch",
+        );
     }
     rules.refuse_if(
         per_handle > PREFETCH_BYTES_MAX,

@@ -21,7 +21,11 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
 fn check_view(config: &Config, index: usize, view: &ViewConfig, rules: &mut Rules<'_>) {
     let path = |key: &str| format!("view[{index}].{key}");
     if !is_name(&view.dimension) {
-        rules.refuse(&path("dimension"), "must be a lower-case name such as brand or price_band ([a-z][a-z0-9_]*): it is part of Redis keys");
+        rules.refuse(
+            &path("dimension"),
+            "must be a lower-case name such as brand or price_band ([a-z][a-z0-9_]*): it is part \
+             of Redis keys",
+        );
     }
     rules.refuse_if(
         view.field.as_deref() == Some(""),
@@ -44,7 +48,13 @@ fn check_view(config: &Config, index: usize, view: &ViewConfig, rules: &mut Rule
         } else if view.metrics[..position].contains(metric) || stands_before(config, index, metric)
         {
             let dimension = &view.dimension;
-            rules.refuse(&path("metrics"), format!("the board of {dimension} by {metric} is declared twice: one key cannot hold both"));
+            rules.refuse(
+                &path("metrics"),
+                format!(
+                    "the board of {dimension} by {metric} is declared twice: one key cannot \
+                         hold both"
+                ),
+            );
         }
     }
     let top_fits = view.top.is_none_or(|top| (1..=TOP_MAX).contains(&top));
@@ -74,7 +84,8 @@ fn check_dimensions(config: &Config, rules: &mut Rules<'_>) {
         count > DIMENSIONS_MAX,
         "view",
         format!(
-            "{count} dimensions are declared; at most {DIMENSIONS_MAX} fit into an event's line"
+            "{count} dimensions are declared; at most {DIMENSIONS_MAX} fit into an event's \
+                 line"
         ),
     );
     for name in &config.uniques.dimensions {
@@ -110,15 +121,12 @@ fn check_currency(currency: &str, rules: &mut Rules<'_>) {
 }
 
 fn check_fields(config: &Config, rules: &mut Rules<'_>) {
-    let named = config.field_names();
-    for (position, (key, field)) in named.iter().enumerate() {
-        let path = format!("fields.{key}");
-        rules.refuse_if(field.is_empty(), &path, "must name a field of the event");
+    let named = config.field_names().map(|(key, field)| (format!("fields.{key}"), field));
+    for (position, (path, field)) in named.iter().enumerate() {
+        rules.refuse_if(field.is_empty(), path, "must name a field of the event");
         if let Some((other, _)) = named[..position].iter().find(|(_, before)| before == field) {
-            rules.refuse(
-                &path,
-                format!("is the field of fields.{other} too: each value needs its own"),
-            );
+            let (path, other) = rules.culprit(path, other);
+            rules.refuse(path, format!("is the field of {other} too: each value needs its own"));
         }
     }
 }

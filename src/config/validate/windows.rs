@@ -50,7 +50,8 @@ fn check_window(config: &Config, index: usize, window: &WindowConfig, rules: &mu
         rules.refuse(
             &path("slide"),
             format!(
-                "must not be longer than size ({size}): events between two windows would be in none"
+                "must not be longer than size ({size}): events between two windows would be \
+                     in none"
             ),
         );
     } else if !size.is_multiple_of(slide) {
@@ -58,7 +59,8 @@ fn check_window(config: &Config, index: usize, window: &WindowConfig, rules: &mu
         rules.refuse(
             &path("size"),
             format!(
-                "must be a multiple of slide ({slide}): windows are cut from panes of that width"
+                "must be a multiple of slide ({slide}): windows are cut from panes of that \
+                     width"
             ),
         );
     } else if size.millis() / slide.millis() > SLIDES_PER_SIZE_MAX {
@@ -73,8 +75,18 @@ fn check_window(config: &Config, index: usize, window: &WindowConfig, rules: &mu
         &path("size"),
         "is declared twice: the size names a window's keys, so only one slide can go with it",
     );
+    check_cadence(config, window, &path, rules);
+}
+
+/// How often a window is emitted and written.
+fn check_cadence(
+    config: &Config,
+    window: &WindowConfig,
+    path: &dyn Fn(&str) -> String,
+    rules: &mut Rules<'_>,
+) {
     if let Some(step) = window.closed_step {
-        let fits = Span::from(step).is_multiple_of(slide) && !step.is_zero();
+        let fits = Span::from(step).is_multiple_of(window.slide.into()) && !step.is_zero();
         let slide = duration(window.slide);
         rules.refuse_if(
             !fits,
@@ -82,13 +94,13 @@ fn check_window(config: &Config, index: usize, window: &WindowConfig, rules: &mu
             format!("must be a multiple of slide ({slide}): only there do windows end"),
         );
     }
-    if let Some(refresh) = window.refresh.filter(|refresh| *refresh < config.redis.flush) {
+    if window.refresh.is_some_and(|refresh| refresh < config.redis.flush) {
         let flush = duration(config.redis.flush);
-        debug_assert!(refresh < config.redis.flush);
         rules.refuse(
             &path("refresh"),
             format!(
-                "must not be shorter than redis.flush ({flush}): nothing is written more often"
+                "must not be shorter than redis.flush ({flush}): nothing is written more \
+                     often"
             ),
         );
     }
@@ -102,10 +114,23 @@ fn check_panes(config: &Config, rules: &mut Rules<'_>) {
     }
     if base < BASE_PANE_MIN {
         let label = base.label();
-        return rules.refuse("window", format!("the slides have {label} as their greatest common divisor, and panes are that wide: make it at least {}", BASE_PANE_MIN.label()));
+        return rules.refuse(
+            "window",
+            format!(
+                "the slides have {label} as their greatest common divisor, and panes are that \
+                 wide: make it at least {}",
+                BASE_PANE_MIN.label()
+            ),
+        );
     }
     if Span::from(longest).millis() / base.millis() > PANES_PER_WINDOW_MAX {
         let (longest, base) = (duration(longest), base.label());
-        rules.refuse("window", format!("the longest window ({longest}) has more than {PANES_PER_WINDOW_MAX} base panes of {base}, too many for distinct users: make the slides coarser"));
+        rules.refuse(
+            "window",
+            format!(
+                "the longest window ({longest}) has more than {PANES_PER_WINDOW_MAX} base \
+                     panes of {base}, too many for distinct users: make the slides coarser"
+            ),
+        );
     }
 }
