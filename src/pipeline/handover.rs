@@ -158,7 +158,6 @@ fn store(is_some: &AtomicBool, value: &AtomicI64, time: Option<EventTime>) {
 mod tests {
     use super::*;
     use crate::event::Kind;
-    use crate::pipeline::clock::Coverage;
     use crate::pipeline::delivery::{Cells, PartitionState};
 
     #[test]

@@ -21,7 +21,10 @@ use crate::time::{EventTime, Span};
 pub enum Outcome {
     Applied,
     /// Its base pane had ended by so much when the watermark passed; the revenue missed.
-    Late { by: Span, revenue_minor: u64 },
+    Late {
+        by: Span,
+        revenue_minor: u64,
+    },
     Duplicate,
     Malformed(Malformed),
     Future,
@@ -130,8 +133,7 @@ impl OwnedPartition {
         let pane_start = event.time.floor(definitions.base_pane());
         if let (Some(dedup), Some(id)) = (&mut self.dedup, event.event_id) {
             let pane_end = pane_start + definitions.base_pane();
-            let watermark = watermark_before.unwrap_or(EventTime::MIN);
-            if dedup.observe(id, offset, pane_end, watermark) == Seen::Duplicate {
+            if dedup.observe(id, offset, pane_end, watermark_before) == Seen::Duplicate {
                 return Outcome::Duplicate;
             }
         }
@@ -185,7 +187,7 @@ impl OwnedPartition {
         }
         self.has_news = false;
         if let Some(dedup) = &self.dedup {
-            self.state.warm_from = dedup.warm_from().unwrap_or(self.next);
+            self.state.warm_from = dedup.warm_from(self.next);
         }
         self.sent.hand_over(self.next, Way::Memory(self.lease));
         Some(Delivery {
