@@ -1,1 +1,72 @@
-fn main() {}
+//! `nazar-load`: see `nazar-load --help` and docs/CLI.md.
+#![deny(unsafe_code)]
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use clap::Parser;
+use nazar::load::cli::{Cli, Command, RunArgs, VerifyArgs};
+use nazar::load::report::exit;
+use nazar::load::run_file::State;
+use nazar::load::{run, verify};
+
+/// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
+/// clearing pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => write(*args),
+        Command::Verify(args) => compare(*args),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("nazar-load: {error:#}");
+            ExitCode::from(exit::ERROR)
+        }
+    }
+}
+
+fn write(args: RunArgs) -> anyhow::Result<u8> {
+    let is_dry = args.dry_run;
+    let options = match args.options() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("nazar-load: {why}");
+            return Ok(exit::USAGE);
+        }
+    };
+    let account = if is_dry {
+        run::dry_run(&options)
+    } else {
+        run::stop_on_signal(&STOP)?;
+        run::run(&options, &STOP)?
+    };
+    eprint!("{}", account.table());
+    println!("{}", serde_json::to_string(&account).context("encode the result")?);
+    Ok(match account.state {
+        State::Interrupted => exit::INTERRUPTED,
+        State::Running | State::Complete => exit::GOOD,
+    })
+}
+
+fn compare(args: VerifyArgs) -> anyhow::Result<u8> {
+    let as_json = args.json;
+    let options = args.options();
+    if let Err(error) = verify::check_directory(&options.directory) {
+        eprintln!("nazar-load: {error:#}");
+        return Ok(exit::USAGE);
+    }
+    let report = verify::verify(&options)?;
+    if as_json {
+        println!("{}", serde_json::to_string(&report).context("encode the report")?);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(if report.equal { exit::GOOD } else { exit::DIFFERENT })
+}

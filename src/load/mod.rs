@@ -1,1 +1,57 @@
-//! The load generator and the oracle.
+//! The load generator and the oracle: traffic whose truth is known twice.
+//!
+//! ```text
+//!  seed ─► workload ─► produce ─► Kafka ──────────────► the daemon ─► Redis
+//!             │                     │                                   │
+//!             ▼                     ▼                                   ▼
+//!          run.json             kafka (read back) ─► oracle ─► compare ◄─ observed
+//!      (a label for every record)                   (recount)
+//! ```
+//!
+//! - The **workload** knows the truth by construction: it decides that a record is late,
+//!   a duplicate or malformed, writes it so, and counts it under that label.
+//! - The **oracle** knows the truth by recount: it reads the log back and computes every
+//!   window from the definitions alone, as naively as memory and patience allow.
+//! - **compare** holds both against what Redis serves.
+//!
+//! Architecture invariant: nothing in here uses the daemon's modules (`pipeline`, `event`,
+//! `time`, `config`, `sinks`). A rule that both need is written twice, because an error in
+//! shared code would agree with itself. `tests/load_independence.rs` holds the line.
+//!
+//! Pure: everything but [`kafka`], [`produce`], [`observed`], [`run`] and [`verify`], which
+//! are the edges.
+
+// In the order in which a record travels.
+pub mod rng;
+
+pub mod kind;
+
+pub mod catalogue;
+pub mod shopper;
+
+pub mod clock;
+pub mod encode;
+pub mod inject;
+pub mod spoil;
+pub mod workload;
+
+pub mod pacer;
+
+pub mod ledger;
+pub mod run_file;
+
+pub mod kafka;
+pub mod produce;
+
+pub mod oracle;
+
+pub mod observed;
+
+pub mod compare;
+pub mod latest;
+pub mod reconcile;
+pub mod report;
+
+pub mod cli;
+pub mod run;
+pub mod verify;

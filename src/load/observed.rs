@@ -1,0 +1,288 @@
+//! What Redis holds: the keys as docs/REDIS.md states them, and reading them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use redis::{Commands, Connection, ConnectionLike, FromRedisValue};
+
+use super::kind::Kind;
+use super::oracle::definitions::{Definitions, Metric};
+use super::oracle::window::SketchOf;
+
+/// Names of keys, spelled out from the documentation.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    pub prefix: String,
+}
+
+impl Keys {
+    pub fn schema(&self) -> String {
+        format!("{{{}}}:schema", self.prefix)
+    }
+
+    pub fn meta(&self) -> String {
+        format!("{{{}}}:meta", self.prefix)
+    }
+
+    pub fn history(&self, window: &str) -> String {
+        format!("{{{}}}:history:{window}", self.prefix)
+    }
+
+    pub fn totals(&self, window: &str) -> String {
+        format!("{{{}}}:totals:{window}", self.prefix)
+    }
+
+    /// With an end: the closed board of that window; without: the latest one.
+    pub fn top(&self, dimension: &str, metric: Metric, window: &str, end: Option<i64>) -> String {
+        self.view(&format!("top:{dimension}:{}", metric.name()), window, end)
+    }
+
+    pub fn uniques(
+        &self,
+        definitions: &Definitions,
+        sketch: &SketchOf,
+        window: &str,
+        end: Option<i64>,
+    ) -> String {
+        let entity = sketch.entity.as_ref().map_or(String::new(), |(dimension, name)| {
+            format!(":{}:{}", definitions.dimensions[*dimension].name, percent_encode(name))
+        });
+        self.view(&format!("uniques:{}{entity}", sketch.kind.name()), window, end)
+    }
+
+    fn view(&self, what: &str, window: &str, end: Option<i64>) -> String {
+        let prefix = &self.prefix;
+        match end {
+            Some(end) => format!("{{{prefix}}}:closed:{what}:{window}:{end}"),
+            None => format!("{{{prefix}}}:{what}:{window}"),
+        }
+    }
+}
+
+/// Bytes outside `[A-Za-z0-9._-]` as `%XX`.
+fn percent_encode(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
+                encoded.push(byte.into())
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// Members with scores, as `ZRANGE key 0 -1 REV WITHSCORES` gives them.
+pub type Rows = Vec<(String, f64)>;
+
+/// Fields of a hash or a stream entry.
+pub type Fields = BTreeMap<String, String>;
+
+/// Everything that is compared comes through here: Redis, or a picture of it in memory.
+pub trait Observed {
+    /// The history entries of a window by window end.
+    fn history(&mut self, key: &str) -> anyhow::Result<BTreeMap<i64, Fields>>;
+    fn hash(&mut self, key: &str) -> anyhow::Result<Fields>;
+    /// Boards and string values, each in the order asked for. A board that does not exist is empty.
+    fn views(
+        &mut self,
+        boards: &[String],
+        values: &[String],
+    ) -> anyhow::Result<(Vec<Rows>, Vec<Option<Vec<u8>>>)>;
+    /// The keys that begin so.
+    fn keys(&mut self, beginning: &str) -> anyhow::Result<Vec<String>>;
+}
+
+/// A single Redis server. All compared keys lie in one slot, so one node of a cluster is
+/// enough as well: the one that serves the slot of the prefix.
+pub struct RedisObserved {
+    connection: Connection,
+}
+
+/// What one latest window looked like at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LatestSnapshot {
+    pub window: String,
+    pub meta: Fields,
+    pub totals: Fields,
+    /// By key.
+    pub boards: HashMap<String, Rows>,
+    pub values: HashMap<String, Option<Vec<u8>>>,
+}
+
+impl RedisObserved {
+    pub fn connect(url: &str) -> anyhow::Result<Self> {
+        let client = redis::Client::open(url).context("read the Redis URL")?;
+        let connection = client
+            .get_connection_with_timeout(Duration::from_secs(10))
+            .context("connect to Redis")?;
+        connection
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .context("set the Redis read timeout")?;
+        Ok(Self { connection })
+    }
+
+    /// The definitions that the daemon states.
+    pub fn definitions(&mut self, keys: &Keys) -> anyhow::Result<Definitions> {
+        let key = keys.schema();
+        let json: Option<String> =
+            self.connection.hget(&key, "definitions").with_context(|| format!("read {key}"))?;
+        let json = json.with_context(|| {
+            format!("{key} has no field `definitions`: has a daemon published under this prefix?")
+        })?;
+        Definitions::parse(&json)
+    }
+
+    /// Boards, totals, distinct users and meta of one latest window, read in one transaction.
+    pub fn latest(
+        &mut self,
+        keys: &Keys,
+        definitions: &Definitions,
+        window: &str,
+    ) -> anyhow::Result<LatestSnapshot> {
+        let boards: Vec<String> = definitions
+            .boards
+            .iter()
+            .map(|board| keys.top(&board.dimension, board.metric, window, None))
+            .collect();
+        // Entities come and go, so ask which have a sketch; what appears between this and
+        // the transaction is left for the next sample.
+        let suffix = format!(":{window}");
+        let mut values = self.keys(&format!("{{{}}}:uniques:", keys.prefix))?;
+        values.retain(|key| key.ends_with(&suffix));
+        for kind in Kind::WITH_USERS {
+            let key = keys.uniques(definitions, &SketchOf { kind, entity: None }, window, None);
+            if !values.contains(&key) {
+                values.push(key);
+            }
+        }
+        let mut pipe = redis::pipe();
+        pipe.atomic().hgetall(keys.meta()).hgetall(keys.totals(window));
+        add_views(&mut pipe, &boards, &values);
+        let answer: Vec<redis::Value> =
+            pipe.query(&mut self.connection).context("read a latest window")?;
+        let mut answer = answer.into_iter();
+        let mut hash = || Fields::from_redis_value(answer.next().unwrap_or(redis::Value::Nil));
+        let (meta, totals) = (hash()?, hash()?);
+        let (rows, bytes) = split_views(answer, boards.len())?;
+        Ok(LatestSnapshot {
+            window: window.to_owned(),
+            meta,
+            totals,
+            boards: boards.into_iter().zip(rows).collect(),
+            values: values.into_iter().zip(bytes).collect(),
+        })
+    }
+}
+
+fn add_views(pipe: &mut redis::Pipeline, boards: &[String], values: &[String]) {
+    for key in boards {
+        pipe.cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("REV").arg("WITHSCORES");
+    }
+    for key in values {
+        pipe.get(key);
+    }
+}
+
+type Views = (Vec<Rows>, Vec<Option<Vec<u8>>>);
+
+fn split_views(
+    mut answer: impl Iterator<Item = redis::Value>,
+    boards: usize,
+) -> anyhow::Result<Views> {
+    let rows =
+        answer.by_ref().take(boards).map(Rows::from_redis_value).collect::<Result<_, _>>()?;
+    let values = answer.map(Option::<Vec<u8>>::from_redis_value).collect::<Result<_, _>>()?;
+    Ok((rows, values))
+}
+
+impl Observed for RedisObserved {
+    fn history(&mut self, key: &str) -> anyhow::Result<BTreeMap<i64, Fields>> {
+        const AT_ONCE: usize = 1000;
+        let mut entries = BTreeMap::new();
+        let mut from = "-".to_owned();
+        loop {
+            let page: Vec<(String, Fields)> = redis::cmd("XRANGE")
+                .arg(key)
+                .arg(&from)
+                .arg("+")
+                .arg("COUNT")
+                .arg(AT_ONCE)
+                .query(&mut self.connection)
+                .with_context(|| format!("read {key}"))?;
+            let Some((last, _)) = page.last() else { return Ok(entries) };
+            from = format!("({last}");
+            for (id, fields) in page {
+                let end = id.split_once('-').and_then(|(end, _)| end.parse().ok());
+                let end = end.with_context(|| format!("{key} has an entry with the id {id}"))?;
+                let twice = entries.insert(end, fields).is_some();
+                ensure!(!twice, "{key} has two entries for the window that ends at {end}");
+            }
+        }
+    }
+
+    fn hash(&mut self, key: &str) -> anyhow::Result<Fields> {
+        self.connection.hgetall(key).with_context(|| format!("read {key}"))
+    }
+
+    fn views(&mut self, boards: &[String], values: &[String]) -> anyhow::Result<Views> {
+        let mut pipe = redis::pipe();
+        add_views(&mut pipe, boards, values);
+        let answer: Vec<redis::Value> =
+            pipe.query(&mut self.connection).context("read boards and distinct counts")?;
+        split_views(answer.into_iter(), boards.len())
+    }
+
+    fn keys(&mut self, beginning: &str) -> anyhow::Result<Vec<String>> {
+        ensure!(self.connection.check_connection(), "the connection to Redis is lost");
+        let pattern = format!("{}*", glob_escape(beginning));
+        let mut cursor = 0u64;
+        let mut keys = Vec::new();
+        loop {
+            let (next, mut page): (u64, Vec<String>) = redis::cmd("SCAN")
+                .arg(cursor)
+                .arg("MATCH")
+                .arg(&pattern)
+                .arg("COUNT")
+                .arg(5000)
+                .query(&mut self.connection)
+                .context("list keys")?;
+            keys.append(&mut page);
+            cursor = next;
+            if cursor == 0 {
+                // SCAN may name a key twice.
+                keys.sort_unstable();
+                keys.dedup();
+                return Ok(keys);
+            }
+        }
+    }
+}
+
+fn glob_escape(text: &str) -> String {
+    let special = |c: char| matches!(c, '*' | '?' | '[' | ']' | '\\');
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_spelled_as_documented() {
+        let keys = Keys { prefix: "nazar".into() };
+        assert_eq!(keys.history("1m"), "{nazar}:history:1m");
+        assert_eq!(
+            keys.top("product", Metric::RevenueMinor, "1h", None),
+            "{nazar}:top:product:revenue_minor:1h"
+        );
+        assert_eq!(
+            keys.top("product", Metric::Clicks, "1h", Some(60_000)),
+            "{nazar}:closed:top:product:clicks:1h:60000"
+        );
+        assert_eq!(percent_encode("Küche & Bad_1.x-"), "K%C3%BCche%20%26%20Bad_1.x-");
+        assert_eq!(glob_escape("{a*}[b]"), "{a\\*}\\[b\\]");
+    }
+}

@@ -1,0 +1,284 @@
+//! The truth about one window, recounted from the facts that lie in it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::definitions::{Definitions, Metric, Window};
+use super::facts::{Effect, Fact, Facts, NONE};
+use super::registers::Registers;
+use crate::load::kind::Kind;
+
+/// Sums over the applied records of a window.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub events: u64,
+    pub clicks: u64,
+    pub wishlists: u64,
+    pub wishlist_removes: u64,
+    pub orders: u64,
+    pub units: u64,
+    pub revenue_minor: u64,
+    pub foreign_revenue_minor: BTreeMap<String, u64>,
+    pub order_status: BTreeMap<&'static str, u64>,
+}
+
+/// Whose users a sketch counts: those of a kind, or of a kind within an entity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SketchOf {
+    pub kind: Kind,
+    /// (dimension, name)
+    pub entity: Option<(usize, String)>,
+}
+
+/// What the views of one window `[start, end)` must say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Truth {
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub totals: Totals,
+    /// By board of the definitions: score descending, then name bytes descending, cut at its top.
+    pub boards: Vec<Vec<(String, u64)>>,
+    /// Sketches with at least one user.
+    pub sketches: BTreeMap<SketchOf, Registers>,
+}
+
+impl Truth {
+    /// Users of any kind.
+    pub fn users(&self) -> Registers {
+        let mut union = Registers::default();
+        for kind in Kind::WITH_USERS {
+            if let Some(registers) = self.sketches.get(&SketchOf { kind, entity: None }) {
+                union.merge(registers);
+            }
+        }
+        union
+    }
+
+    /// The numbers of the history entry and of the latest totals by field name. Fields that
+    /// are 0 may be missing from what is published, `conversion` only without clicks.
+    pub fn fields(&self) -> BTreeMap<String, u64> {
+        let totals = &self.totals;
+        let mut fields: BTreeMap<String, u64> = [
+            ("events", totals.events),
+            ("clicks", totals.clicks),
+            ("wishlists", totals.wishlists),
+            ("wishlist_removes", totals.wishlist_removes),
+            ("orders", totals.orders),
+            ("units", totals.units),
+            ("revenue_minor", totals.revenue_minor),
+            ("uniques", self.users().estimate()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        for kind in Kind::WITH_USERS {
+            let sketch = self.sketches.get(&SketchOf { kind, entity: None });
+            let users = sketch.map_or(0, Registers::estimate);
+            fields.insert(format!("uniques.{}", kind.name()), users);
+        }
+        for (currency, revenue) in &totals.foreign_revenue_minor {
+            fields.insert(format!("revenue_minor.{currency}"), *revenue);
+        }
+        for (status, count) in &totals.order_status {
+            fields.insert(format!("orders.{status}"), *count);
+        }
+        if totals.clicks > 0 {
+            // Basis points, rounded down.
+            fields.insert("conversion".into(), 10_000 * totals.orders / totals.clicks);
+        }
+        fields
+    }
+}
+
+/// The ends of the closed windows that the log demands: every multiple of the closed step
+/// whose window holds at least one applied record. Ascending.
+pub fn demanded_ends(window: &Window, facts: &Facts) -> Vec<i64> {
+    let (Some(first), Some(last)) = (facts.facts.first(), facts.facts.last()) else {
+        return Vec::new();
+    };
+    let step = window.closed_step_ms;
+    let mut ends = Vec::new();
+    let mut end = (first.time_ms.div_euclid(step) + 1) * step;
+    while end - window.size_ms <= last.time_ms {
+        if !facts.between(end - window.size_ms, end).is_empty() {
+            ends.push(end);
+        }
+        end += step;
+    }
+    ends
+}
+
+/// Counts one window after the other; keeps its tables between them, emptied.
+pub struct Counter<'a> {
+    definitions: &'a Definitions,
+    facts: &'a Facts,
+    /// By dimension and entity: sums by metric.
+    sums: Vec<Vec<[u64; Metric::COUNT]>>,
+    /// By dimension: entities with a sum.
+    touched: Vec<Vec<u32>>,
+    by_kind: [Registers; 3],
+    /// By kind × dimension × entity, for the dimensions with distinct users.
+    by_entity: [Vec<Vec<Option<Registers>>>; 3],
+}
+
+impl<'a> Counter<'a> {
+    pub fn new(definitions: &'a Definitions, facts: &'a Facts) -> Self {
+        let sums = facts.names.iter().map(|names| vec![[0; Metric::COUNT]; names.len()]).collect();
+        Self {
+            definitions,
+            facts,
+            sums,
+            touched: vec![Vec::new(); facts.names.len()],
+            by_kind: Default::default(),
+            by_entity: Default::default(),
+        }
+    }
+
+    /// The window of this size that ends at `end_ms`, over the facts that `counts` lets in.
+    pub fn count(&mut self, window: &Window, end_ms: i64, counts: impl Fn(&Fact) -> bool) -> Truth {
+        self.clear();
+        let start_ms = end_ms - window.size_ms;
+        let mut totals = Totals::default();
+        for fact in self.facts.between(start_ms, end_ms).iter().filter(|fact| counts(fact)) {
+            self.add(fact, &mut totals);
+        }
+        Truth {
+            start_ms,
+            end_ms,
+            totals,
+            boards: self.definitions.boards.iter().map(|board| self.board(board)).collect(),
+            sketches: self.sketches(),
+        }
+    }
+
+    fn clear(&mut self) {
+        for (sums, touched) in self.sums.iter_mut().zip(&mut self.touched) {
+            touched.drain(..).for_each(|entity| sums[entity as usize] = [0; Metric::COUNT]);
+        }
+        self.by_kind = Default::default();
+        let by_entity = || {
+            let dimensions = self.definitions.dimensions.iter().zip(&self.facts.names);
+            dimensions
+                .map(|(dimension, names)| {
+                    vec![None; if dimension.uniques { names.len() } else { 0 }]
+                })
+                .collect()
+        };
+        self.by_entity = [by_entity(), by_entity(), by_entity()];
+    }
+
+    fn add(&mut self, fact: &Fact, totals: &mut Totals) {
+        totals.events += 1;
+        match fact.what {
+            Effect::Click => totals.clicks += 1,
+            Effect::WishlistAdd => totals.wishlists += 1,
+            Effect::WishlistRemove => totals.wishlist_removes += 1,
+            Effect::Purchase | Effect::ForeignPurchase(_) => totals.orders += 1,
+            Effect::Status(status) => *totals.order_status.entry(status).or_default() += 1,
+        }
+        for (entities, units, revenue) in self.facts.lines(fact) {
+            totals.units += units;
+            match fact.what {
+                Effect::ForeignPurchase(currency) => {
+                    let currency = self.facts.currencies[currency as usize].clone();
+                    *totals.foreign_revenue_minor.entry(currency).or_default() += revenue;
+                }
+                _ => totals.revenue_minor += revenue,
+            }
+            for (dimension, &entity) in entities.iter().enumerate() {
+                if entity != NONE {
+                    self.add_to_entity(fact, dimension, entity, units, revenue);
+                }
+            }
+        }
+        // A record is one click, one wish or one order for each entity that it touches,
+        // however many of its lines touch it.
+        let metric = match fact.what {
+            Effect::Click => Metric::Clicks,
+            Effect::WishlistAdd => Metric::Wishlists,
+            Effect::Purchase | Effect::ForeignPurchase(_) => Metric::Orders,
+            Effect::WishlistRemove | Effect::Status(_) => return,
+        };
+        for dimension in 0..self.facts.names.len() {
+            for (at, (entities, ..)) in self.facts.lines(fact).enumerate() {
+                let entity = entities[dimension];
+                let again = self.facts.lines(fact).take(at).any(|(e, ..)| e[dimension] == entity);
+                if entity != NONE && !again {
+                    self.sums[dimension][entity as usize][metric as usize] += 1;
+                }
+            }
+        }
+        if let (Some(user), Some(kind)) = (fact.user, fact.what.kind_of_user()) {
+            self.by_kind[kind as usize].add(user);
+        }
+    }
+
+    fn add_to_entity(
+        &mut self,
+        fact: &Fact,
+        dimension: usize,
+        entity: u32,
+        units: u64,
+        revenue: u64,
+    ) {
+        let sums = &mut self.sums[dimension][entity as usize];
+        if *sums == [0; Metric::COUNT] {
+            // May note an entity again while its sums are still 0; the board does not mind.
+            self.touched[dimension].push(entity);
+        }
+        sums[Metric::Units as usize] += units;
+        if !matches!(fact.what, Effect::ForeignPurchase(_)) {
+            sums[Metric::RevenueMinor as usize] += revenue;
+        }
+        if self.definitions.dimensions[dimension].uniques
+            && let (Some(user), Some(kind)) = (fact.user, fact.what.kind_of_user())
+        {
+            let sketch = &mut self.by_entity[kind as usize][dimension][entity as usize];
+            sketch.get_or_insert_default().add(user);
+        }
+    }
+
+    fn board(&self, board: &super::definitions::Board) -> Vec<(String, u64)> {
+        let Some(dimension) = self.definitions.dimension(&board.dimension) else {
+            return Vec::new();
+        };
+        let names = &self.facts.names[dimension];
+        let mut entities = self.touched[dimension].clone();
+        entities.sort_unstable();
+        entities.dedup();
+        let mut rows: Vec<(u64, &str)> = entities
+            .into_iter()
+            .map(|entity| {
+                let score = self.sums[dimension][entity as usize][board.metric as usize];
+                (score, names.get(entity))
+            })
+            .filter(|&(score, _)| score > 0)
+            .collect();
+        // `str` compares by bytes, as Redis does.
+        if rows.len() > board.top && board.top > 0 {
+            rows.select_nth_unstable_by_key(board.top - 1, |&row| Reverse(row));
+        }
+        rows.truncate(board.top);
+        rows.sort_unstable_by_key(|&row| Reverse(row));
+        rows.into_iter().map(|(score, name)| (name.to_owned(), score)).collect()
+    }
+
+    fn sketches(&self) -> BTreeMap<SketchOf, Registers> {
+        let mut sketches = BTreeMap::new();
+        for kind in Kind::WITH_USERS {
+            let all = &self.by_kind[kind as usize];
+            if *all != Registers::default() {
+                sketches.insert(SketchOf { kind, entity: None }, all.clone());
+            }
+            for (dimension, entities) in self.by_entity[kind as usize].iter().enumerate() {
+                for (entity, registers) in entities.iter().enumerate() {
+                    if let Some(registers) = registers {
+                        let name = self.facts.names[dimension].get(entity as u32).to_owned();
+                        let of = SketchOf { kind, entity: Some((dimension, name)) };
+                        sketches.insert(of, registers.clone());
+                    }
+                }
+            }
+        }
+        sketches
+    }
+}

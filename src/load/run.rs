@@ -1,0 +1,188 @@
+//! `nazar-load run`: writes a workload and the account of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::kafka::{self, Cluster};
+use super::kind::Kind;
+use super::ledger::Ledger;
+use super::pacer::{Pace, Pacer};
+use super::produce::{Control, Producer, produce};
+use super::run_file::{FORMAT, RunFile, RunTopic, State};
+use super::workload::{Workload, WorkloadConfig};
+
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    pub cluster: Cluster,
+    /// Topics by kind, in the order of [`Kind::ALL`].
+    pub topics: [String; 4],
+    /// Partitions and replicas of topics to be created; `None`: they must exist.
+    pub create: Option<(u32, i32)>,
+    /// The partitions are filled in from the broker.
+    pub workload: WorkloadConfig,
+    pub pace: Pace,
+    pub out: PathBuf,
+    /// Written down in `run.json`.
+    pub parameters: BTreeMap<String, String>,
+    pub progress: bool,
+}
+
+impl RunOptions {
+    /// The kinds that are written.
+    fn kinds(&self) -> Vec<Kind> {
+        let wanted = |kind: &Kind| *kind != Kind::OrderStatus || self.workload.order_status;
+        Kind::ALL.into_iter().filter(wanted).collect()
+    }
+
+    fn run_file(&self, workload: &WorkloadConfig) -> RunFile {
+        RunFile {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            librdkafka: rdkafka::util::get_rdkafka_version().1,
+            state: State::Running,
+            seed: workload.seed,
+            rules: workload.rules,
+            parameters: self.parameters.clone(),
+            records: 0,
+            digest: String::new(),
+            topics: Vec::new(),
+            seconds: 0.0,
+            events_per_second: 0.0,
+            behind_max_ms: 0,
+        }
+    }
+}
+
+/// Makes the workload and counts it, without a broker and without writing a record.
+pub fn dry_run(options: &RunOptions) -> RunFile {
+    let started = Instant::now();
+    let mut ledger = Ledger::default();
+    Workload::new(options.workload.clone()).for_each(|record| ledger.note(&record));
+    let mut run = options.run_file(&options.workload);
+    run.topics = options
+        .kinds()
+        .into_iter()
+        .map(|kind| RunTopic {
+            kind,
+            topic: options.topics[kind as usize].clone(),
+            start_offsets: Vec::new(),
+            end_offsets: Vec::new(),
+            expected: Default::default(),
+        })
+        .collect();
+    finish(&mut run, &ledger, State::Complete, started.elapsed());
+    run
+}
+
+/// Writes the workload. `stop` ends it early, with an exact account of what was written.
+pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
+    let kinds = options.kinds();
+    let names: Vec<&str> =
+        kinds.iter().map(|&kind| options.topics[kind as usize].as_str()).collect();
+    if let Some((partitions, replication)) = options.create {
+        let topics: Vec<(&str, u32)> = names.iter().map(|&name| (name, partitions)).collect();
+        options.cluster.create_topics(&topics, replication)?;
+    }
+    let consumer = options.cluster.consumer()?;
+    let counts = kafka::partition_counts(&consumer, &names)?;
+    let mut config = options.workload.clone();
+    kinds.iter().zip(&counts).for_each(|(&kind, &count)| config.partitions[kind as usize] = count);
+
+    let mut run = options.run_file(&config);
+    let ends = |topic: &str, count: u32| -> anyhow::Result<Vec<i64>> {
+        let bounds = kafka::log_bounds(&consumer, topic, count)?;
+        Ok(bounds.into_iter().map(|(_, end)| end).collect())
+    };
+    for (&kind, &count) in kinds.iter().zip(&counts) {
+        let topic = options.topics[kind as usize].clone();
+        let start_offsets = ends(&topic, count)?;
+        let expected = Default::default();
+        run.topics.push(RunTopic { kind, topic, start_offsets, end_offsets: Vec::new(), expected });
+    }
+    run.save(&options.out)?;
+
+    let started = Instant::now();
+    let mut ledger = Ledger::default();
+    let mut pacer = Pacer::new(options.pace, config.schedule);
+    let producer = Producer::new(&options.cluster, options.topics.clone())?;
+    let progress = progress(options, config.schedule.records);
+    let mut workload = Workload::new(config);
+    let complete = produce(&mut workload, &producer, &mut pacer, &mut ledger, |ledger| {
+        progress.set_position(ledger.records());
+        if stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Go }
+    })?;
+    progress.finish_and_clear();
+
+    for (topic, &count) in run.topics.iter_mut().zip(&counts) {
+        topic.end_offsets = ends(&topic.topic, count)?;
+    }
+    run.behind_max_ms = u64::try_from(pacer.behind_max().as_millis()).unwrap_or(u64::MAX);
+    let state = if complete { State::Complete } else { State::Interrupted };
+    finish(&mut run, &ledger, state, started.elapsed());
+    run.save(&options.out)?;
+    check_offsets(&run)?;
+    Ok(run)
+}
+
+fn finish(run: &mut RunFile, ledger: &Ledger, state: State, elapsed: Duration) {
+    run.take_ledger(ledger);
+    run.state = state;
+    run.seconds = elapsed.as_secs_f64();
+    run.events_per_second = (ledger.records() as f64 / run.seconds.max(1e-9)).round();
+}
+
+/// The broker has as many records more as we have sent; else somebody else has written too.
+fn check_offsets(run: &RunFile) -> anyhow::Result<()> {
+    for topic in &run.topics {
+        let grown: i64 =
+            topic.end_offsets.iter().sum::<i64>() - topic.start_offsets.iter().sum::<i64>();
+        let sent = topic.expected.counts.total();
+        ensure!(
+            u64::try_from(grown) == Ok(sent),
+            "{} has grown by {grown} records, but {sent} were sent: does another producer write to it?",
+            topic.topic
+        );
+    }
+    Ok(())
+}
+
+fn progress(options: &RunOptions, records: u64) -> ProgressBar {
+    if !options.progress {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template(
+        "{elapsed_precise} [{wide_bar}] {human_pos}/{human_len} {per_sec} eta {eta}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(records).with_style(style)
+}
+
+/// Sets the flag on Ctrl-C or SIGTERM; a second signal ends the process at once.
+pub fn stop_on_signal(stop: &'static AtomicBool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the signal listener")?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+                if stop.swap(true, Ordering::Relaxed) {
+                    std::process::exit(i32::from(super::report::exit::INTERRUPTED));
+                }
+                eprintln!("stopping; once more to stop at once");
+            }
+        });
+    });
+    Ok(())
+}

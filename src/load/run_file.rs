@@ -1,0 +1,130 @@
+//! `run.json`: what a run was, and what it expects of whoever reads its log.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::clock::Rules;
+use super::kind::{Kind, Reason};
+use super::ledger::{Counts, Ledger, TopicLedger};
+
+/// Changes when a reader of the old form would misread the new one.
+pub const FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunFile {
+    pub format: u32,
+    pub version: String,
+    pub librdkafka: String,
+    /// `running` until the last record is acknowledged; then `complete` or `interrupted`.
+    /// The counts are exact in the last two.
+    pub state: State,
+    pub seed: u64,
+    /// The rules that the labels were made for; the daemon must have the same.
+    pub rules: Rules,
+    pub parameters: BTreeMap<String, String>,
+    pub records: u64,
+    /// Equal for equal streams.
+    pub digest: String,
+    pub topics: Vec<RunTopic>,
+    pub seconds: f64,
+    pub events_per_second: f64,
+    /// How far behind its schedule the generator has been at worst; 0 without a schedule.
+    pub behind_max_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Running,
+    Complete,
+    Interrupted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunTopic {
+    pub kind: Kind,
+    pub topic: String,
+    /// The end of each partition's log before the run.
+    pub start_offsets: Vec<i64>,
+    /// The end of each partition's log after the run; empty while it is running.
+    pub end_offsets: Vec<i64>,
+    pub expected: TopicLedger,
+}
+
+impl RunFile {
+    pub fn take_ledger(&mut self, ledger: &Ledger) {
+        self.records = ledger.records();
+        self.digest = ledger.digest();
+        for topic in &mut self.topics {
+            topic.expected = ledger.topic(topic.kind).clone();
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.topics.iter().for_each(|topic| sum += topic.expected.counts);
+        sum
+    }
+
+    pub fn load(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join("run.json");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let run: RunFile =
+            serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+        ensure!(
+            run.format == FORMAT,
+            "{} has format {}, this version reads {FORMAT}",
+            path.display(),
+            run.format
+        );
+        Ok(run)
+    }
+
+    /// Writes `run.json` and, for people, `ledger.txt`. Each is replaced as a whole.
+    pub fn save(&self, directory: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("create {}", directory.display()))?;
+        let json = serde_json::to_string_pretty(self).context("encode run.json")? + "\n";
+        for (name, text) in [("run.json", json), ("ledger.txt", self.table())] {
+            let (path, temporary) = (directory.join(name), directory.join(format!(".{name}.new")));
+            std::fs::write(&temporary, text)
+                .and_then(|()| std::fs::rename(&temporary, &path))
+                .with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// The ledger as a table.
+    pub fn table(&self) -> String {
+        let mut text =
+            format!("seed {}  records {}  digest {}\n\n", self.seed, self.records, self.digest);
+        let mut row = |name: &str, total: &dyn Fn(&RunTopic) -> String, sum: String| {
+            let cells: Vec<String> =
+                self.topics.iter().map(|topic| format!("{:>14}", total(topic))).collect();
+            let line = format!("{name:<12}{}{sum:>14}", cells.concat());
+            let _ = writeln!(text, "{}", line.trim_end());
+        };
+        row("", &|topic| topic.topic.clone(), "all".into());
+        let all = self.counts();
+        for reason in Reason::ALL {
+            let cell = |topic: &RunTopic| topic.expected.counts[reason].to_string();
+            row(reason.name(), &cell, all[reason].to_string());
+        }
+        row("total", &|topic| topic.expected.counts.total().to_string(), all.total().to_string());
+        let reordered: u64 = self.topics.iter().map(|topic| topic.expected.reordered).sum();
+        let _ = writeln!(text, "\nof applied, out of order: {reordered}");
+        let mut ways: BTreeMap<&str, u64> = BTreeMap::new();
+        for (way, count) in self.topics.iter().flat_map(|topic| &topic.expected.malformed_by) {
+            *ways.entry(way).or_default() += count;
+        }
+        for (way, count) in ways {
+            let _ = writeln!(text, "of malformed, {way}: {count}");
+        }
+        text
+    }
+}

@@ -1,0 +1,315 @@
+//! Who does what, when: sessions of shoppers and the orders they leave behind.
+//!
+//! Anchors (published storefront traces): gaps within a session have a median of 54 s and
+//! look log-normal; sessions have a median of 3 events, p75 7, p90 15; the mix is about
+//! 90 clicks to 4.5 wishlist events to 2.3 purchases. The funnel leaks: only half of the
+//! purchases concern something that was looked at before, so click → wishlist → purchase
+//! must not be the only path.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::catalogue::Catalogue;
+use super::rng::{Rng, mix};
+
+const GAP_MEDIAN_MS: f64 = 54_000.0;
+const GAP_SIGMA: f64 = 1.32;
+/// A longer silence ends a session by the usual definition, so none is drawn.
+const GAP_MAX_MS: f64 = 30.0 * 60_000.0;
+const EVENTS_MEDIAN: f64 = 3.0;
+const EVENTS_SIGMA: f64 = 1.18;
+const EVENTS_MAX: f64 = 500.0;
+
+const SHARE_WISHLIST: f64 = 4.5 / (90.0 + 4.5 + 2.3);
+const SHARE_PURCHASE: f64 = 2.3 / (90.0 + 4.5 + 2.3);
+const SHARE_WISHLIST_REMOVE: f64 = 0.15;
+const SHARE_BOUGHT_AFTER_LOOKING: f64 = 0.53;
+const SHARE_WISHED_AFTER_LOOKING: f64 = 0.75;
+const SHARE_STAYS_IN_CATEGORY: f64 = 0.7;
+const SHARE_MULTI_ITEM: f64 = 0.15;
+const SHARE_FOREIGN: f64 = 0.03;
+const SHARE_SHIPPED_EARLY: f64 = 0.015;
+
+/// Sessions open at once. At high rates more would be due than memory should hold: then a
+/// session goes on early, and gaps are shorter than the law says. Lower makes gaps too
+/// short at lower rates, higher costs 56 bytes each.
+const ACTORS_MAX: usize = 1 << 19;
+
+/// Steps of an order, in minutes rather than the days of real life: median of each step.
+const STATUS_STEP_MEDIAN_MS: f64 = 45_000.0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub product: u32,
+    pub quantity: u32,
+}
+
+/// What a shopper does, before it has a time and a shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Click { product: u32 },
+    Wishlist { product: u32, remove: bool },
+    Purchase { order: u64, lines: Vec<Line>, foreign: bool },
+    Status { order: u64, seller: u32, status: &'static str },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    pub user: u32,
+    pub session: u64,
+    pub action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Actor {
+    Shopper { user: u32, session: u64, left: u32, category: u32, seen: Option<u32> },
+    Order { user: u32, session: u64, order: u64, seller: u32, step: u8, early: bool },
+}
+
+/// An endless stream of deeds, asked for one at a time with the time it is.
+#[derive(Debug)]
+pub struct Shoppers {
+    rng: Rng,
+    catalogue: Catalogue,
+    users: u32,
+    order_status: bool,
+    /// Whose turn comes when (milliseconds); the number keeps equal times in order.
+    waiting: BinaryHeap<Reverse<(i64, u64, Actor)>>,
+    turns: u64,
+    sessions: u64,
+    orders: u64,
+    salt: u64,
+}
+
+impl Shoppers {
+    pub fn new(seed: u64, catalogue: Catalogue, users: u32, order_status: bool) -> Self {
+        Self {
+            rng: Rng::new(seed, 1),
+            catalogue,
+            users: users.max(1),
+            order_status,
+            waiting: BinaryHeap::new(),
+            turns: 0,
+            sessions: 0,
+            orders: 0,
+            salt: mix(seed),
+        }
+    }
+
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The next deed at `now_ms`: by someone whose turn has come, else by somebody new.
+    pub fn next(&mut self, now_ms: i64) -> Deed {
+        match self.whose_turn(now_ms) {
+            Actor::Shopper { user, session, left, category, seen } => {
+                self.shop(now_ms, user, session, left, category, seen)
+            }
+            Actor::Order { user, session, order, seller, step, early } => {
+                self.ship(now_ms, user, session, order, seller, step, early)
+            }
+        }
+    }
+
+    fn whose_turn(&mut self, now_ms: i64) -> Actor {
+        let due = self.waiting.peek().is_some_and(|Reverse((at, ..))| *at <= now_ms);
+        if (due || self.waiting.len() >= ACTORS_MAX)
+            && let Some(Reverse((_, _, actor))) = self.waiting.pop()
+        {
+            return actor;
+        }
+        self.sessions += 1;
+        // Some users come far more often than others.
+        let user = (f64::from(self.users) * self.rng.unit().powf(1.5)) as u32;
+        let events = self.rng.lognormal(EVENTS_MEDIAN, EVENTS_SIGMA).round();
+        Actor::Shopper {
+            user: user.min(self.users - 1),
+            session: mix(self.salt ^ self.sessions),
+            left: events.clamp(1.0, EVENTS_MAX) as u32,
+            category: self.catalogue.draw_category(&mut self.rng),
+            seen: None,
+        }
+    }
+
+    fn wait(&mut self, until_ms: i64, actor: Actor) {
+        self.turns += 1;
+        self.waiting.push(Reverse((until_ms, self.turns, actor)));
+    }
+
+    fn shop(
+        &mut self,
+        now_ms: i64,
+        user: u32,
+        session: u64,
+        left: u32,
+        mut category: u32,
+        mut seen: Option<u32>,
+    ) -> Deed {
+        let draw = self.rng.unit();
+        let action = if draw < SHARE_PURCHASE {
+            self.buy(now_ms, user, session, category, seen)
+        } else if draw < SHARE_PURCHASE + SHARE_WISHLIST {
+            let product = self.known_or_new(category, seen, SHARE_WISHED_AFTER_LOOKING);
+            Action::Wishlist { product, remove: self.rng.chance(SHARE_WISHLIST_REMOVE) }
+        } else {
+            if !self.rng.chance(SHARE_STAYS_IN_CATEGORY) {
+                category = self.catalogue.draw_category(&mut self.rng);
+            }
+            let product = self.catalogue.draw_product(category, &mut self.rng);
+            seen = Some(product);
+            Action::Click { product }
+        };
+        if left > 1 {
+            let gap = self.rng.lognormal(GAP_MEDIAN_MS, GAP_SIGMA).min(GAP_MAX_MS);
+            let again = Actor::Shopper { user, session, left: left - 1, category, seen };
+            self.wait(now_ms + gap as i64, again);
+        }
+        Deed { user, session, action }
+    }
+
+    fn known_or_new(&mut self, category: u32, seen: Option<u32>, share_known: f64) -> u32 {
+        match seen {
+            Some(product) if self.rng.chance(share_known) => product,
+            _ => {
+                let category = if self.rng.chance(0.5) {
+                    category
+                } else {
+                    self.catalogue.draw_category(&mut self.rng)
+                };
+                self.catalogue.draw_product(category, &mut self.rng)
+            }
+        }
+    }
+
+    fn buy(
+        &mut self,
+        now_ms: i64,
+        user: u32,
+        session: u64,
+        category: u32,
+        seen: Option<u32>,
+    ) -> Action {
+        self.orders += 1;
+        let order = mix(self.salt ^ self.orders.rotate_left(32));
+        let count = if self.rng.chance(SHARE_MULTI_ITEM) { self.rng.between(2, 5) } else { 1 };
+        let lines: Vec<Line> = (0..count)
+            .map(|_| Line {
+                product: self.known_or_new(category, seen, SHARE_BOUGHT_AFTER_LOOKING),
+                quantity: if self.rng.chance(0.8) { 1 } else { self.rng.between(2, 6) as u32 },
+            })
+            .collect();
+        if self.order_status {
+            let seller = self.catalogue.seller_of(lines[0].product);
+            let early = self.rng.chance(SHARE_SHIPPED_EARLY);
+            let first = Actor::Order { user, session, order, seller, step: 0, early };
+            self.wait(now_ms + 200, first);
+        }
+        Action::Purchase { order, lines, foreign: self.rng.chance(SHARE_FOREIGN) }
+    }
+
+    /// An order passes PENDING, PROCESSING, SHIPPED, DELIVERED; some are cancelled or come
+    /// back, and some are shipped before anyone has noted that they were processed.
+    #[allow(clippy::too_many_arguments)]
+    fn ship(
+        &mut self,
+        now_ms: i64,
+        user: u32,
+        session: u64,
+        order: u64,
+        seller: u32,
+        step: u8,
+        early: bool,
+    ) -> Deed {
+        let status = match (step, early) {
+            (0, _) => "PENDING",
+            (1, _) if self.rng.chance(0.01) => "CANCELLED",
+            (1, false) | (2, true) => "PROCESSING",
+            (2, false) | (1, true) => "SHIPPED",
+            (3, _) => "DELIVERED",
+            _ => "RETURNED",
+        };
+        let ends = match status {
+            "CANCELLED" | "RETURNED" => true,
+            "DELIVERED" => !self.rng.chance(0.05),
+            _ => false,
+        };
+        if !ends {
+            let gap = self.rng.lognormal(STATUS_STEP_MEDIAN_MS, 1.0).min(GAP_MAX_MS);
+            let next = Actor::Order { user, session, order, seller, step: step + 1, early };
+            self.wait(now_ms + gap as i64, next);
+        }
+        Deed { user, session, action: Action::Status { order, seller, status } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn shoppers(order_status: bool) -> Shoppers {
+        Shoppers::new(11, Catalogue::new(10_000, 64, 500), 20_000, order_status)
+    }
+
+    /// 200 events a second for half an hour.
+    fn deeds(order_status: bool) -> Vec<(i64, Deed)> {
+        let mut shoppers = shoppers(order_status);
+        (0..360_000).map(|n| (n * 5, shoppers.next(n * 5))).collect()
+    }
+
+    #[test]
+    fn the_mix_is_a_storefronts() {
+        let deeds = deeds(false);
+        let share = |test: fn(&Action) -> bool| {
+            deeds.iter().filter(|(_, deed)| test(&deed.action)).count() as f64 / deeds.len() as f64
+        };
+        let wishlist = share(|action| matches!(action, Action::Wishlist { .. }));
+        let purchase = share(|action| matches!(action, Action::Purchase { .. }));
+        let removes = share(|action| matches!(action, Action::Wishlist { remove: true, .. }));
+        let many =
+            share(|action| matches!(action, Action::Purchase { lines, .. } if lines.len() > 1));
+        assert!((0.044..0.049).contains(&wishlist), "{wishlist}");
+        assert!((0.022..0.0255).contains(&purchase), "{purchase}");
+        assert!((0.12..0.18).contains(&(removes / wishlist)), "{removes}");
+        assert!((0.12..0.18).contains(&(many / purchase)), "{many}");
+    }
+
+    #[test]
+    fn sessions_have_the_lengths_and_gaps_of_the_anchors() {
+        let mut by_session: HashMap<u64, Vec<i64>> = HashMap::new();
+        for (at, deed) in deeds(false) {
+            by_session.entry(deed.session).or_default().push(at);
+        }
+        // Sessions that began in the first minutes have had the time to end.
+        let whole: Vec<&Vec<i64>> = by_session.values().filter(|at| at[0] < 300_000).collect();
+        let mut lengths: Vec<usize> = whole.iter().map(|at| at.len()).collect();
+        lengths.sort_unstable();
+        let mut gaps: Vec<i64> =
+            whole.iter().flat_map(|at| at.windows(2).map(|two| two[1] - two[0])).collect();
+        gaps.sort_unstable();
+        assert!((2..=4).contains(&lengths[lengths.len() / 2]), "{}", lengths[lengths.len() / 2]);
+        let median = gaps[gaps.len() / 2];
+        assert!((40_000..65_000).contains(&median), "{median}");
+    }
+
+    #[test]
+    fn an_order_walks_through_its_states() {
+        let mut chains: HashMap<u64, Vec<&str>> = HashMap::new();
+        let deeds = deeds(true);
+        for (_, deed) in &deeds {
+            if let Action::Status { order, status, .. } = &deed.action {
+                chains.entry(*order).or_default().push(status);
+            }
+        }
+        assert!(chains.values().all(|chain| chain[0] == "PENDING"));
+        assert!(chains.values().any(|c| c.starts_with(&[
+            "PENDING",
+            "PROCESSING",
+            "SHIPPED",
+            "DELIVERED"
+        ])));
+        assert!(chains.values().any(|c| c.starts_with(&["PENDING", "SHIPPED", "PROCESSING"])));
+        assert!(chains.values().any(|c| c.last() == Some(&"CANCELLED")));
+    }
+}
