@@ -1,6 +1,21 @@
 //! From records to views. See ARCHITECTURE.md for the picture.
 
+pub mod client;
+
+pub mod offset;
+
+pub mod watch;
+
 pub mod batch;
+
+mod rebalance;
+
+mod read_order;
+
+pub mod source;
+
+pub mod dead_letter;
+
 pub mod definitions;
 pub mod delivery;
 pub mod view;
