@@ -8,6 +8,10 @@ pub mod event;
 
 pub mod config;
 
+pub mod lag;
+
+pub mod metrics;
+
 pub mod pipeline;
 
 pub mod sinks;

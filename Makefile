@@ -1,0 +1,40 @@
+# Everything a contributor runs, by one name each. `make help` lists it.
+CARGO ?= cargo
+# make runs recipes without a login shell: find a rustup toolchain all the same.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+ifeq ($(shell uname), Darwin) # Homebrew keeps its JDK off PATH
+export PATH := /opt/homebrew/opt/openjdk@21/bin:/usr/local/opt/openjdk@21/bin:$(PATH)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench fmt
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## run everything in one process and watch the boards; ARGS="--for 20s" ends by itself
+	scripts/bootstrap
+	$(CARGO) build --release --locked --bin nazar
+	target/release/nazar demo $(ARGS)
+
+test: ## all tests, with a real Kafka, Redis and Prometheus; ARGS="--lib" for the quick ones
+	scripts/bootstrap --tests
+	$(CARGO) test --locked $(ARGS)
+
+lint: ## formatting, clippy, docs and shell scripts, warnings as errors
+	scripts/bootstrap
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@if command -v shellcheck >/dev/null; then \
+		echo "shellcheck"; grep -rlE '^#!.*(bash|/sh)' scripts .ci | xargs shellcheck; \
+	else \
+		echo "lint: shellcheck is not installed, shell scripts NOT checked"; \
+	fi
+
+bench: ## micro-benchmarks; ARGS="decode" for some
+	scripts/bootstrap
+	$(CARGO) bench --locked $(ARGS)
+
+fmt: ## format the code
+	$(CARGO) fmt
