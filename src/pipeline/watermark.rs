@@ -257,6 +257,16 @@ mod tests {
     }
 
     #[test]
+    fn half_of_64_does_not_nor_does_what_a_step_could_reach() {
+        //  32 of 51 lie beyond 400 + 300; one, at 700, could be reached by a step
+        let beyond = (0..48).map(|i| if i % 3 == 2 { 400 } else { 701 });
+        let mut times: Vec<i64> = [100, 700, 400].into_iter().chain(beyond).collect();
+        assert_eq!(newest_after(times.clone()).last(), Some(&400));
+        times.push(701);
+        assert_eq!(newest_after(times).last(), Some(&701));
+    }
+
+    #[test]
     fn what_lies_behind_a_second_gap_is_not_believed_yet() {
         //  100 │ 1003 1001 1002 90000 1300 1000 1004 1005      eight beyond, one far beyond
         let times = [100, 1003, 1001, 1002, 90_000, 1300, 1000, 1004, 1005];
