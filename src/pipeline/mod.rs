@@ -1,5 +1,6 @@
 //! From records to views. See ARCHITECTURE.md for the picture.
 
+pub mod clock;
 pub mod dedup;
 pub mod definitions;
 pub mod delivery;

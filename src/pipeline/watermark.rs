@@ -47,6 +47,7 @@ pub struct Judgement {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watermark {
     newest: Option<EventTime>,
+    first: Option<EventTime>,
     recent: Recent,
 }
 
@@ -64,6 +65,9 @@ impl Watermark {
     pub fn observe(&mut self, time: EventTime, params: &Params) -> Judgement {
         let judgement = self.judge(time, params);
         self.recent.push(time);
+        if self.first.is_none() && judgement.late_by.is_none() {
+            self.first = Some(time);
+        }
         match self.newest {
             Some(newest) if time <= newest => {}
             Some(newest) if time - newest > params.max_future => self.pass_gap(newest, params),
@@ -82,17 +86,32 @@ impl Watermark {
         self.newest
     }
 
+    /// The time of the first record that was read and not late, or of the first such record
+    /// after a loss: the partition is covered from one lateness later.
+    pub fn first(&self) -> Option<EventTime> {
+        self.first
+    }
+
+    /// Notes that records were lost before the next one. Time does not go back for it.
+    pub fn records_lost(&mut self) {
+        self.first = None;
+    }
+
     /// The times of the last records, late ones and duplicates included; oldest first, at most
-    /// [`Self::RECENT`]. With [`Self::newest`] all there is to store.
+    /// [`Self::RECENT`]. With [`Self::newest`] and [`Self::first`] all there is to store.
     pub fn recent(&self) -> impl Iterator<Item = EventTime> {
         self.recent.iter()
     }
 
-    /// The watermark as it was when `newest` and `recent` were read.
-    pub fn restore(newest: Option<EventTime>, recent: impl IntoIterator<Item = EventTime>) -> Self {
+    /// The watermark as it was when `newest`, `first` and `recent` were read.
+    pub fn restore(
+        newest: Option<EventTime>,
+        first: Option<EventTime>,
+        recent: impl IntoIterator<Item = EventTime>,
+    ) -> Self {
         let mut ring = Recent::default();
         recent.into_iter().for_each(|time| ring.push(time));
-        Self { newest, recent: ring }
+        Self { newest, first, recent: ring }
     }
 
     #[inline]
@@ -226,6 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_record_is_remembered_until_records_are_lost() {
+        let mut watermark = Watermark::default();
+        assert_eq!(watermark.first(), None);
+        watermark.observe(at(100), &PARAMS);
+        watermark.observe(at(99), &PARAMS);
+        assert_eq!(watermark.first(), Some(at(100)));
+        watermark.records_lost();
+        assert_eq!((watermark.first(), watermark.newest()), (None, Some(at(100))));
+        watermark.observe(at(80), &PARAMS);
+        assert_eq!(watermark.first(), None, "a late one tells nothing of those before it");
+        watermark.observe(at(150), &PARAMS);
+        assert_eq!(watermark.first(), Some(at(150)));
+    }
+
+    #[test]
     fn one_event_from_the_future_never_moves_it() {
         //  100 … 109 │ 9999 │ 110 … 172        M goes on as if nothing had been
         let times = (100..110).chain([9999]).chain(110..173);
@@ -344,7 +378,8 @@ mod tests {
             let (mut watermark, mut naive) = (Watermark::default(), Naive::default());
             for (index, &time) in times.iter().enumerate() {
                 if index == restored_at {
-                    let restored = Watermark::restore(watermark.newest(), watermark.recent());
+                    let (newest, first) = (watermark.newest(), watermark.first());
+                    let restored = Watermark::restore(newest, first, watermark.recent());
                     prop_assert_eq!(&restored, &watermark);
                     watermark = restored;
                 }
