@@ -65,7 +65,7 @@ pub struct Dedup {
 
 impl Dedup {
     /// What one id takes at worst: an entry of a hash table that has just grown, twice a place
-    /// in a heap (see [`Self::sweep`]) that has just grown. While a table grows, its old half
+    /// in a heap that has just grown (twice, as it may have moved to a later pane). While a table grows, its old half
     /// comes on top for a moment.
     pub const BYTES_PER_ID: usize = 25 * 16 / 7 + 2 * 2 * 16;
 
@@ -271,6 +271,29 @@ mod tests {
         let places: usize = dedup.buckets.values().map(|bucket| bucket.ids.len()).sum();
         assert_eq!(dedup.len(), 2);
         assert!(places <= 4 && dedup.warm_from(10_000) >= 9_996, "{places} places");
+    }
+
+    fn allocated_bytes(dedup: &Dedup) -> usize {
+        let places = dedup.buckets.values().map(|bucket| bucket.ids.capacity()).sum::<usize>();
+        dedup.pane_ends.allocation_size() + places * size_of::<Reverse<IdHash>>()
+    }
+
+    #[test]
+    fn the_budget_is_kept() {
+        const BUDGET: usize = 1 << 20;
+        // All in one pane; spread over panes; each id again in the next pane.
+        let streams: [fn(i64) -> (i64, i64); 3] =
+            [|i| (i, 1), |i| (i, i / 500), |i| (i / 2, i % 2 + i / 1000)];
+        for (which, stream) in streams.into_iter().enumerate() {
+            let mut dedup = Dedup::new(BUDGET);
+            for i in 0..60_000 {
+                let (id, pane_end) = stream(i);
+                dedup.observe(&id.to_string(), i, at(pane_end), None);
+                let allocated = allocated_bytes(&dedup);
+                assert!(allocated <= BUDGET, "{allocated} bytes in stream {which}");
+            }
+            assert!(dedup.evicted() > 0, "the budget was never full");
+        }
     }
 
     /// (id, pane end or nothing to expire, advance of the watermark)

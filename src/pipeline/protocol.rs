@@ -23,7 +23,8 @@
 //! Exactness is the admission rule alone. The owner's rule is what makes progress: whatever is
 //! refused or lost is read again from Kafka. The gate and the whole-token fence are what keep
 //! readers from seeing time run backwards. `tests/protocol_model` runs these very functions
-//! through crashes, zombies, lost writes and leader changes, and shows that each is needed.
+//! through crashes, zombies, lost writes and leader changes, and shows what goes wrong without
+//! each of them.
 //!
 //! Nothing in here does I/O or reads a clock. A cursor is the offset of the *next* record to be
 //! merged, so ranges are half open and neighbours share a boundary.
