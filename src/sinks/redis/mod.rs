@@ -20,7 +20,8 @@
 //!
 //! Modules in the order of a flush: [`keys`] and `content` say what is written, `shadow` and
 //! `entities` what of it changed, `commands` and `scripts` how, `lineage` whether it landed,
-//! `connection` and [`error`] what to do if not. [`schema`] describes all of it to readers;
+//! `connection` and [`error`] what to do if not; `publish`, `closed`, `single` and `session` are
+//! the steps that use them. [`schema`] describes all of it to readers;
 //! [`admin`] probes and resets.
 
 pub mod keys;
@@ -48,6 +49,10 @@ pub mod schema;
 pub mod admin;
 
 mod publish;
+
+mod closed;
+
+mod single;
 
 mod session;
 
@@ -334,6 +339,10 @@ impl Settings {
         longest.map_or(self.ttl_slack, |window| self.latest_ttl(window))
     }
 }
+
+/// Keys in one script or command: Lua unpacks fewer than 8,000 values, and a longer list holds
+/// Redis for longer than a reader likes to wait.
+const KEYS_MAX: usize = 500;
 
 /// A century: Redis refuses a TTL that overflows its clock.
 const TTL_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);

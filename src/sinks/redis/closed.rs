@@ -1,0 +1,152 @@
+//! Closed windows: written once, listed, and trimmed by number.
+
+use redis::aio::MultiplexedConnection;
+
+use super::content::{self, View};
+use super::keys::Place;
+use super::scripts::{self, Answer};
+use super::session::{Pending, Write};
+use super::{Failure, KEYS_MAX, RedisSink, ttl_millis};
+use crate::event::Kind;
+use crate::pipeline::view::ClosedView;
+use crate::sinks::FlushReport;
+use crate::time::EventTime;
+
+impl RedisSink {
+    /// Publishes a window that has closed. `kept`: with its boards, not only in the history.
+    pub(super) async fn close(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        closed: &ClosedView,
+        kept: bool,
+        report: &mut FlushReport,
+    ) -> Result<(), Failure> {
+        let definitions = self.settings.definitions.clone();
+        let keys = self.settings.keys.clone();
+        let (window, end) = (closed.view.window, closed.view.end);
+        let spec = &definitions.windows[window];
+        let place = Place::Closed(end);
+        let seq = self.lineage.issue();
+        let mut views = Vec::new();
+        if kept {
+            let ttl = ttl_millis(self.settings.closed_ttl(spec));
+            let members: Vec<View> =
+                content::entity_views(&keys, &definitions, place, &closed.view).collect();
+            let index = keys.closed_members(&spec.label, end);
+            self.put(connection, &index, &members, &[], ttl, report).await?;
+            views = content::main_views(&keys, &definitions, place, &closed.view);
+            views.retain(|view| !view.content.is_empty());
+            let staged: Vec<&View> = views.iter().collect();
+            report.bytes += self.stage(connection, seq, &staged, ttl).await?;
+        }
+        let closed_keep = self.settings.closed_keep;
+        // Kept until their TTL, boards are not counted; the list of ends still needs a bound.
+        let ends_keep = if closed_keep == 0 { self.settings.history_keep } else { closed_keep };
+        let mut invocation = self.scripts.close.prepare_invoke();
+        invocation.key(keys.meta()).key(keys.history(&spec.label));
+        invocation.key(keys.closed_ends(&spec.label));
+        for (number, view) in views.iter().enumerate() {
+            invocation.key(keys.staged(&self.lineage.token, seq, number)).key(&view.key);
+        }
+        invocation.arg(&self.lineage.token).arg(self.lineage.expected()).arg(seq);
+        invocation.arg(end.millis()).arg(self.settings.history_keep).arg(ends_keep);
+        invocation.arg(u8::from(kept)).arg(format!("closed_through:{}", spec.label));
+        for (name, value) in content::history(closed) {
+            invocation.arg(name.as_ref()).arg(value);
+        }
+        self.pending.push(Pending { seq, write: Write::Close { window, end } });
+        let answer = scripts::run(&invocation, connection).await?;
+        if answer == Answer::Old {
+            // Entries above this one stood there once and were deleted by hand: the stream
+            // remembers. The staged views stay invisible and are removed.
+            self.pending.retain(|pending| pending.seq != seq);
+            self.discard_staged(connection).await?;
+            self.windows[window].closed(end);
+            report.history_skipped += 1;
+            return Ok(());
+        }
+        let words = self.written(answer, seq)?;
+        self.staged.clear();
+        report.keys_written += 1 + views.len() as u64;
+        if closed_keep > 0 {
+            for fallen in words.iter().skip(1).filter_map(|end| end.parse().ok()) {
+                let fallen = EventTime::from_millis(fallen);
+                report.keys_deleted += self.unlink_closed(connection, window, fallen).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the views of a closed window that is no longer in the list of ends.
+    async fn unlink_closed(
+        &self,
+        connection: &mut MultiplexedConnection,
+        window: usize,
+        end: EventTime,
+    ) -> Result<u64, Failure> {
+        let (keys, definitions) = (&self.settings.keys, &self.settings.definitions);
+        let (label, place) = (self.settings.label(window), Place::Closed(end));
+        let members = keys.closed_members(label, end);
+        let mut doomed: Vec<String> = super::admin::members(connection, &members).await?;
+        doomed.push(members);
+        for board in &definitions.boards {
+            let dimension = &definitions.dimensions[board.dimension].name;
+            doomed.push(keys.board(place, dimension, board.metric, label));
+        }
+        for kind in Kind::WITH_UNIQUES {
+            doomed.push(keys.uniques(place, kind, label));
+        }
+        let mut deleted = 0;
+        for keys in doomed.chunks(KEYS_MAX) {
+            let removed: u64 = redis::cmd("UNLINK").arg(keys).query_async(connection).await?;
+            deleted += removed;
+        }
+        Ok(deleted)
+    }
+}
+
+/// Which closed windows of a flush get boards: the last `keep` of each size, or all.
+pub fn kept(closed: &[ClosedView], keep: usize, windows: usize) -> Vec<bool> {
+    let mut left = vec![if keep == 0 { usize::MAX } else { keep }; windows];
+    let mut kept: Vec<bool> = closed
+        .iter()
+        .rev()
+        .map(|closed| {
+            let left = &mut left[closed.view.window];
+            let keeps = *left > 0;
+            *left -= usize::from(keeps);
+            keeps
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::delivery::Totals;
+    use crate::pipeline::view::WindowView;
+
+    #[test]
+    fn the_last_of_each_size_are_kept() {
+        let windows = [0, 1, 0, 0, 1, 0];
+        let closed: Vec<ClosedView> = windows
+            .iter()
+            .map(|&window| {
+                let view = WindowView {
+                    window,
+                    start: EventTime::from_millis(0),
+                    end: EventTime::from_millis(1),
+                    totals: Totals::default(),
+                    uniques: 0,
+                    boards: vec![],
+                    distinct: vec![],
+                };
+                ClosedView { view, quiet: 0, complete: true }
+            })
+            .collect();
+        assert_eq!(kept(&closed, 2, 2), [false, true, false, true, true, true]);
+        assert_eq!(kept(&closed, 0, 2), [true; 6]);
+    }
+}
