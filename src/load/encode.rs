@@ -274,13 +274,13 @@ mod tests {
     fn events_look_like_a_storefronts() {
         let click =
             Deed { user: 9, session: 0xABCD_0000_0000, action: Action::Click { product: 66 } };
-        insta::assert_snapshot!(text(&click, 1, None), @"");
+        insta::assert_snapshot!(text(&click, 1, None), @r#"{"event_id":"0000000000000001","timestamp":1785000000123,"user_id":"u9","session_id":"s0000abcd0000","product_id":"p66","category":"Home & Garden","seller_id":"s22"}"#);
         let wishlist = Action::Wishlist { product: 66, remove: true };
-        insta::assert_snapshot!(text(&Deed { action: wishlist, ..click.clone() }, 2, None), @"");
-        insta::assert_snapshot!(text(&purchase(1), 3, None), @"");
-        insta::assert_snapshot!(text(&purchase(2), 6, None), @"");
+        insta::assert_snapshot!(text(&Deed { action: wishlist, ..click.clone() }, 2, None), @r#"{"event_id":"0000000000000002","timestamp":1785000000123,"user_id":"u9","session_id":"s0000abcd0000","product_id":"p66","category":"Home & Garden","seller_id":"s22","action":"remove"}"#);
+        insta::assert_snapshot!(text(&purchase(1), 3, None), @r#"{"event_id":"0000000000000003","timestamp":1785000000123,"user_id":"16","session_id":"s000001000000","order_id":"o0000000000000007","currency":"EUR","product_id":"p70","category":"Books","seller_id":"s6","price_minor":10499}"#);
+        insta::assert_snapshot!(text(&purchase(2), 6, None), @r#"{"event_id":"0000000000000006","timestamp":"2026-07-25T17:20:00.123Z","user_id":"16","session_id":"s000001000000","order_id":"o0000000000000007","category":"Books","seller_id":"s6","items":[{"product_id":"p70","price_minor":10499},{"product_id":"p71","quantity":2,"price_minor":1699}]}"#);
         let status = Action::Status { order: 7, seller: 3, status: "SHIPPED" };
-        insta::assert_snapshot!(text(&Deed { action: status, ..click }, 5, None), @"");
+        insta::assert_snapshot!(text(&Deed { action: status, ..click }, 5, None), @r#"{"event_id":"0000000000000005","timestamp":1785000000123,"user_id":"u9","session_id":"s0000abcd0000","order_id":"o0000000000000007","seller_id":"s3","status":"SHIPPED"}"#);
     }
 
     #[test]

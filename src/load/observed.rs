@@ -35,7 +35,7 @@ impl Keys {
 
     /// With an end: the closed board of that window; without: the latest one.
     pub fn top(&self, dimension: &str, metric: Metric, window: &str, end: Option<i64>) -> String {
-        self.view(&format!("top:{dimension}:{}", metric.name()), window, end)
+        self.view(&format!("top:{}:{}", encode_id(dimension), metric.name()), window, end)
     }
 
     pub fn uniques(
@@ -46,7 +46,7 @@ impl Keys {
         end: Option<i64>,
     ) -> String {
         let entity = sketch.entity.as_ref().map_or(String::new(), |(dimension, name)| {
-            format!(":{}:{}", definitions.dimensions[*dimension].name, percent_encode(name))
+            format!(":{}:{}", encode_id(&definitions.dimensions[*dimension].name), encode_id(name))
         });
         self.view(&format!("uniques:{}{entity}", sketch.kind.name()), window, end)
     }
@@ -60,18 +60,37 @@ impl Keys {
     }
 }
 
-/// Bytes outside `[A-Za-z0-9._-]` as `%XX`.
-fn percent_encode(name: &str) -> String {
-    let mut encoded = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => {
-                encoded.push(byte.into())
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
+/// The longest encoded id in a key; a longer one is cut and ends in `~` and a hash of the whole.
+const ENCODED_ID_BYTES_MAX: usize = 200;
+const HASH_BYTES: usize = 17;
+
+/// An id as a part of a key: bytes outside `[A-Za-z0-9._-]` as `%XX`, length capped.
+fn encode_id(id: &str) -> String {
+    let parts: Vec<String> = id
+        .bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-' => char::from(byte).into(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect();
+    let whole = parts.concat();
+    if whole.len() <= ENCODED_ID_BYTES_MAX {
+        return whole;
     }
-    encoded
+    let mut cut = String::new();
+    for part in parts {
+        if cut.len() + part.len() > ENCODED_ID_BYTES_MAX - HASH_BYTES {
+            break;
+        }
+        cut += &part;
+    }
+    format!("{cut}~{:016x}", fnv1a(id))
+}
+
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
 }
 
 /// Members with scores, as `ZRANGE key 0 -1 REV WITHSCORES` gives them.
@@ -282,7 +301,10 @@ mod tests {
             keys.top("product", Metric::Clicks, "1h", Some(60_000)),
             "{nazar}:closed:top:product:clicks:1h:60000"
         );
-        assert_eq!(percent_encode("Küche & Bad_1.x-"), "K%C3%BCche%20%26%20Bad_1.x-");
+        assert_eq!(encode_id("Küche & Bad_1.x-"), "K%C3%BCche%20%26%20Bad_1.x-");
+        // 1 + 60 × 3 + 17: never cut within a %XX.
+        assert_eq!(encode_id(&format!("x{}", "ü".repeat(100))).len(), 198);
+        assert_eq!(encode_id(&"x".repeat(200)), "x".repeat(200));
         assert_eq!(glob_escape("{a*}[b]"), "{a\\*}\\[b\\]");
     }
 }

@@ -353,12 +353,12 @@ fn closed_windows(
             &entries,
             &mut report.differences,
         );
-        let kept = |keep: usize, at: usize| keep == 0 || demanded.len() - at <= keep;
-        let mut at = 0;
+        // The last of all that was closed, empty windows included.
+        let closed: BTreeSet<i64> = demanded.iter().chain(entries.keys()).copied().collect();
+        let kept = |keep: usize, end: i64| keep == 0 || closed.range(end + 1..).count() < keep;
         each_truth(definitions, facts, window, &demanded, |truth| {
-            let views_are_kept = kept(definitions.limits.closed_keep, at);
-            let entry_is_kept = kept(definitions.limits.history_keep, at);
-            at += 1;
+            let views_are_kept = kept(definitions.limits.closed_keep, truth.end_ms);
+            let entry_is_kept = kept(definitions.limits.history_keep, truth.end_ms);
             let names = compare::closed_keys(definitions, keys, &window.label, &truth);
             known_keys.extend(names.boards);
             known_keys.extend(names.sketches.into_iter().map(|(key, _)| key));
@@ -403,7 +403,11 @@ fn surplus_keys(
     unjudged: &HashSet<(String, i64)>,
     differences: &mut Differences,
 ) -> anyhow::Result<()> {
-    for key in redis.keys(&format!("{{{}}}:closed:", keys.prefix))? {
+    let closed = format!("{{{}}}:closed:", keys.prefix);
+    let views = [format!("{closed}top:"), format!("{closed}uniques:")];
+    // Other keys in there are bookkeeping and no views.
+    let is_view = |key: &String| views.iter().any(|view| key.starts_with(view));
+    for key in redis.keys(&closed)?.into_iter().filter(is_view) {
         let mut parts = key.rsplitn(3, ':');
         let end = parts.next().and_then(|end| end.parse().ok());
         let window = parts.next().unwrap_or_default().to_owned();

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::definitions::Definitions;
+use super::definitions::{Definitions, Dimension};
 use super::rfc3339;
 use crate::load::kind::Kind;
 
 const QUANTITY_MAX: u64 = 1_000_000;
 const PRICE_MINOR_MAX: u64 = 1_000_000_000_000;
+const REVENUE_MINOR_MAX: u64 = 1_000_000_000_000_000;
+const ITEMS_MAX: usize = 1000;
 /// 2000-01-01 up to 2100-01-01.
 const TIMES_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 /// Where entities beyond a cap are counted; nobody may be called so.
@@ -81,7 +83,10 @@ pub fn read(
         time_ms: reader.time(kafka_time_ms)?,
         event_id: reader.id(&event, &fields.event_id)?,
         user_id: reader.id(&event, &fields.user_id)?,
-        what: reader.what(kind)?,
+        what: {
+            reader.id(&event, &fields.session_id)?;
+            reader.what(kind)?
+        },
     })
 }
 
@@ -101,7 +106,8 @@ impl Reader<'_> {
 
     fn time(&self, kafka_time_ms: Option<i64>) -> Result<i64> {
         let time = match self.field(self.event, &self.definitions.fields.timestamp) {
-            Some(Value::Number(number)) => number.as_i64(),
+            Some(Value::Number(number)) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+            Some(Value::String(text)) if is_all_digits(text) => text.parse().ok(),
             Some(Value::String(text)) => rfc3339::parse(text),
             Some(_) => None,
             None => kafka_time_ms,
@@ -159,17 +165,27 @@ impl Reader<'_> {
     fn what(&self, kind: Kind) -> Result<What> {
         let fields = &self.definitions.fields;
         match kind {
-            Kind::Click => Ok(What::Click(self.line(self.event, None)?)),
+            Kind::Click => Ok(What::Click(self.line(self.event)?)),
             Kind::Wishlist => {
-                let line = self.line(self.event, None)?;
+                let line = self.line(self.event)?;
                 match self.text(&fields.action)? {
                     None | Some("add") => Ok(What::WishlistAdd(line)),
                     Some("remove") => Ok(What::WishlistRemove),
                     Some(other) => malformed(format!("unknown action {other}")),
                 }
             }
-            Kind::Purchase => Ok(What::Purchase { lines: self.lines()?, foreign: self.foreign()? }),
+            Kind::Purchase => {
+                self.id(self.event, &fields.order_id)?;
+                let (lines, foreign) = (self.lines()?, self.foreign()?);
+                // At most 1000 lines of 10^18 each, so the sum needs more than 64 bits.
+                let revenue: u128 = lines.iter().map(|line| u128::from(line.revenue_minor)).sum();
+                if revenue > u128::from(REVENUE_MINOR_MAX) {
+                    return malformed(format!("revenue {revenue}"));
+                }
+                Ok(What::Purchase { lines, foreign })
+            }
             Kind::OrderStatus => {
+                self.id(self.event, &fields.order_id)?;
                 let status = self.text(&fields.status)?;
                 match STATUSES.into_iter().find(|&known| Some(known) == status) {
                     Some(status) => Ok(What::Status(status)),
@@ -181,49 +197,52 @@ impl Reader<'_> {
 
     fn lines(&self) -> Result<Vec<Line>> {
         match self.field(self.event, &self.definitions.fields.items) {
-            None => Ok(vec![self.bought(self.event, None)?]),
-            Some(Value::Array(items)) if items.is_empty() => malformed("no items"),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| match item {
-                    Value::Object(item) => self.bought(item, Some(self.event)),
-                    _ => malformed("an item is not an object"),
-                })
-                .collect(),
-            Some(_) => malformed("items is not a list"),
+            None => Ok(vec![self.bought(self.event)?]),
+            Some(Value::Array(items)) if (1..=ITEMS_MAX).contains(&items.len()) => {
+                // `items` replaces the product at the top; all else is inherited from there.
+                let top = self.entities(self.event, |dimension| !self.is_product(dimension))?;
+                items.iter().map(|item| self.item(item, &top)).collect()
+            }
+            Some(_) => malformed("items is not a list of 1 to 1000"),
         }
     }
 
-    fn bought(
-        &self,
-        object: &Map<String, Value>,
-        order: Option<&Map<String, Value>>,
-    ) -> Result<Line> {
+    fn item(&self, item: &Value, top: &[Option<String>]) -> Result<Line> {
+        let Value::Object(item) = item else { return malformed("an item is not an object") };
+        let mut line = self.bought(item)?;
+        for (entity, inherited) in line.entities.iter_mut().zip(top) {
+            if entity.is_none() {
+                entity.clone_from(inherited);
+            }
+        }
+        Ok(line)
+    }
+
+    fn bought(&self, object: &Map<String, Value>) -> Result<Line> {
         let fields = &self.definitions.fields;
         let units = self.integer(object, &fields.quantity, 1..=QUANTITY_MAX, 1)?;
         let price = self.integer(object, &fields.price_minor, 0..=PRICE_MINOR_MAX, 0)?;
-        let line = self.line(object, order)?;
+        let line = self.line(object)?;
         Ok(Line { units, revenue_minor: units * price, ..line })
     }
 
-    /// The entities a line touches. A line of an order inherits what it does not state from
-    /// the order, except the product: `items` replaces the product at the top.
-    fn line(
+    fn line(&self, object: &Map<String, Value>) -> Result<Line> {
+        Ok(Line { entities: self.entities(object, |_| true)?, ..Line::default() })
+    }
+
+    fn entities(
         &self,
         object: &Map<String, Value>,
-        order: Option<&Map<String, Value>>,
-    ) -> Result<Line> {
-        let entity = |dimension: &super::definitions::Dimension| {
-            let own = self.id(object, &dimension.field)?;
-            match order {
-                Some(order) if own.is_none() && dimension.name != "product" => {
-                    self.id(order, &dimension.field)
-                }
-                _ => Ok(own),
-            }
+        wanted: impl Fn(&Dimension) -> bool,
+    ) -> Result<Vec<Option<String>>> {
+        let of = |dimension: &Dimension| {
+            if wanted(dimension) { self.id(object, &dimension.field) } else { Ok(None) }
         };
-        let entities = self.definitions.dimensions.iter().map(entity).collect::<Result<_>>()?;
-        Ok(Line { entities, ..Line::default() })
+        self.definitions.dimensions.iter().map(of).collect()
+    }
+
+    fn is_product(&self, dimension: &Dimension) -> bool {
+        dimension.field == self.definitions.fields.product_id
     }
 
     fn foreign(&self) -> Result<Option<String>> {
@@ -236,8 +255,17 @@ impl Reader<'_> {
         {
             return malformed(format!("currency {currency}"));
         }
-        Ok((currency != self.definitions.currency).then_some(currency))
+        Ok((currency != self.definitions.currency.to_ascii_uppercase()).then_some(currency))
     }
+}
+
+/// `1785000000123.0` is as good as without the fraction.
+fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0).then_some(number as i64)
+}
+
+fn is_all_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn camel_case(name: &str) -> Cow<'_, str> {
