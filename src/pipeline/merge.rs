@@ -33,6 +33,17 @@ pub struct Position {
     /// The next offset to be merged.
     pub cursor: i64,
     pub state: PartitionState,
+    /// Deliveries refused so far. What was refused is dropped, so its owner has to begin again
+    /// at the cursor even where that is a boundary of what it sent.
+    pub refusals: u64,
+}
+
+impl Position {
+    /// Nothing merged yet: reading starts at an offset.
+    pub fn start(offset: i64) -> Self {
+        let state = PartitionState { warm_from: offset, ..PartitionState::default() };
+        Self { cursor: offset, state, refusals: 0 }
+    }
 }
 
 /// What merging a delivery did.
@@ -92,8 +103,7 @@ impl Merger {
         if self.positions.contains_key(&partition) {
             return;
         }
-        self.positions
-            .insert(partition, Position { cursor: start, state: PartitionState::default() });
+        self.positions.insert(partition, Position::start(start));
         self.clock.add_partition(partition, coverage, now_millis);
     }
 
@@ -113,6 +123,7 @@ impl Merger {
         };
         let admission = admit(position.cursor, delivery.from, delivery.to);
         if admission != Admission::Apply {
+            position.refusals += u64::from(admission == Admission::Refuse);
             return refused(admission);
         }
         position.cursor = delivery.to;

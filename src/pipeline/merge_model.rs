@@ -154,8 +154,8 @@ impl System {
         if let Some(delivery) = self.owned[index].take() {
             self.merger.merge(&delivery, 0);
         }
-        let cursor = self.merger.position(partition(index)).expect("added").cursor;
-        assert_eq!(self.owned[index].check(cursor), Verdict::GoOn);
+        let position = self.merger.position(partition(index)).expect("added");
+        assert_eq!(self.owned[index].check(position), Verdict::GoOn);
     }
 
     fn close(&mut self, closed: &mut BTreeMap<(usize, i64), Content>) {

@@ -2,7 +2,14 @@
 
 pub mod definitions;
 
+pub mod client;
 pub mod batch;
+pub mod offset;
+pub mod watch;
+pub mod rebalance;
+pub mod read_order;
+pub mod source;
+pub mod dead_letter;
 
 pub mod decode;
 pub mod hll;

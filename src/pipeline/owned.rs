@@ -10,7 +10,7 @@ use crate::event::{Effect, Event};
 use crate::pipeline::decode::{Decoded, Malformed};
 use crate::pipeline::dedup::{Dedup, Seen};
 use crate::pipeline::definitions::Definitions;
-use crate::pipeline::delivery::{Delivery, Partition, PartitionState};
+use crate::pipeline::delivery::{Delivery, Ledger, Partition, PartitionState};
 use crate::pipeline::delta::Delta;
 use crate::pipeline::merge::Position;
 use crate::pipeline::protocol::{Reach, Sent, Token, Verdict, Way};
@@ -46,6 +46,8 @@ pub struct OwnedPartition {
     dedup: Option<Dedup>,
     sent: Sent,
     lease: Token,
+    /// The merger's count when we started.
+    refusals: u64,
     oldest_record_millis: Option<i64>,
     consecutive_rejects: u64,
     /// A quiet mark has not been handed over yet.
@@ -60,7 +62,7 @@ impl OwnedPartition {
         definitions: Arc<Definitions>,
         lease: Token,
     ) -> Self {
-        let Position { cursor, state } = position;
+        let Position { cursor, state, refusals } = position;
         let dedup = definitions.deduplicate.then(|| Dedup::new(definitions.deduplicate_bytes_max));
         let next = if dedup.is_some() { state.warm_from.min(cursor) } else { cursor };
         Self {
@@ -73,6 +75,7 @@ impl OwnedPartition {
             dedup,
             sent: Sent::start(cursor),
             lease,
+            refusals,
             oldest_record_millis: None,
             consecutive_rejects: 0,
             has_news: false,
@@ -87,6 +90,10 @@ impl OwnedPartition {
     /// M: the newest event time that moved the watermark.
     pub fn newest(&self) -> Option<EventTime> {
         self.state.watermark.newest()
+    }
+
+    pub fn ledger(&self) -> Ledger {
+        self.state.ledger
     }
 
     /// Rejects in a row, up to now.
@@ -170,11 +177,16 @@ impl OwnedPartition {
         }
     }
 
-    /// The broker has said that the log ends at `position`, where we stand; `stream_time` was
-    /// known before it was asked. Offsets without a record (transaction markers, compaction)
-    /// are passed over here.
-    pub fn quiet(&mut self, position: i64, stream_time: EventTime) {
+    /// Passes over offsets that hold no record (transaction markers, compaction) or lost
+    /// theirs to retention.
+    pub fn skip_to(&mut self, position: i64) {
         self.next = self.next.max(position);
+    }
+
+    /// The broker has said that the log ends at `position`, where we stand; `stream_time` was
+    /// known before it was asked.
+    pub fn quiet(&mut self, position: i64, stream_time: EventTime) {
+        self.skip_to(position);
         self.state.quiet = self.state.quiet.max(Some(stream_time));
         self.has_news = true;
     }
@@ -200,9 +212,12 @@ impl OwnedPartition {
         })
     }
 
-    /// The owner's one rule: may it go on, given the merger's cursor?
-    pub fn check(&mut self, cursor: i64) -> Verdict {
-        self.sent.check(cursor, &Reach { leading: Some(self.lease), outbox: None })
+    /// The owner's one rule: may it go on, given where the merger stands?
+    pub fn check(&mut self, position: &Position) -> Verdict {
+        if position.refusals != self.refusals {
+            self.sent.refused();
+        }
+        self.sent.check(position.cursor, &Reach { leading: Some(self.lease), outbox: None })
     }
 }
 
