@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::event::Kind;
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::Partition;
 use crate::time::{EventTime, Span};
@@ -264,19 +265,21 @@ impl Clock {
             .min_by_key(|&(_, least)| least)
     }
 
-    pub fn quiet_partitions(&self) -> usize {
-        self.partitions.values().filter(|clock| clock.is_quiet).count()
-    }
-
-    pub fn partitions(&self) -> usize {
-        self.partitions.len()
+    /// By kind: how many partitions are quiet, and the least watermark if all have one.
+    pub fn by_kind(&self) -> Vec<(Kind, usize, Option<EventTime>)> {
+        let of = |kind: Kind| self.partitions.iter().filter(move |(p, _)| p.kind == kind);
+        let summary = |kind: Kind| {
+            let quiet = of(kind).filter(|(_, clock)| clock.is_quiet).count();
+            let least = of(kind).map(|(_, clock)| clock.newest).min().flatten();
+            (kind, quiet, least.map(|newest| newest - self.lateness))
+        };
+        Kind::ALL.into_iter().map(summary).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Kind;
     use crate::pipeline::testing;
     use proptest::prelude::*;
 

@@ -35,8 +35,9 @@ pub struct Job {
     pub flush: Flush,
     /// The next offsets to be merged: may be committed once the flush is readable.
     pub offsets: Offsets,
-    /// By kind: Kafka's timestamp of the oldest record that this flush makes visible.
-    pub oldest_record_millis: Vec<(Kind, i64)>,
+    /// The deliveries that this flush makes visible: kind, Kafka's timestamp of the oldest
+    /// record, and how many records were applied.
+    pub visible: Vec<(Kind, i64, u64)>,
     /// Nothing follows.
     pub is_last: bool,
 }
@@ -124,7 +125,7 @@ pub struct Publisher<O> {
     /// By window: when its latest views were last handed to the sink.
     published: Vec<Option<Instant>>,
     last_flush: Option<Instant>,
-    oldest_record_millis: BTreeMap<Kind, i64>,
+    visible: Vec<(Kind, i64, u64)>,
     stopping: bool,
 }
 
@@ -148,7 +149,7 @@ impl<O: Observer> Publisher<O> {
             closed_bytes: 0,
             published: vec![None; plan.definitions.windows.len()],
             last_flush: None,
-            oldest_record_millis: BTreeMap::new(),
+            visible: Vec::new(),
             stopping: false,
             plan,
         }
@@ -234,10 +235,10 @@ impl<O: Observer> Publisher<O> {
     fn merge(&mut self, delivery: &Delivery) {
         let merged = self.merger.merge(delivery, self.now_millis());
         if merged.admission == Admission::Apply {
-            if let Some(oldest) = delivery.oldest_record_millis {
-                let kind = delivery.partition.kind;
-                let known = self.oldest_record_millis.entry(kind).or_insert(oldest);
-                *known = oldest.min(*known);
+            self.shared.add_records(delivery.to.abs_diff(delivery.from));
+            if let Some(oldest_millis) = delivery.oldest_record_millis {
+                let applied = delivery.cells.panes.iter().map(|pane| pane.totals.events).sum();
+                self.visible.push((delivery.partition.kind, oldest_millis, applied));
             }
         }
         self.share_position(delivery.partition);
@@ -310,7 +311,6 @@ impl<O: Observer> Publisher<O> {
         self.merger.roll_up();
         self.closed_bytes = 0;
         self.last_flush = Some(now);
-        let oldest_record_millis = std::mem::take(&mut self.oldest_record_millis);
         self.jobs.send(Job {
             flush: Flush {
                 closed: std::mem::take(&mut self.closed),
@@ -318,7 +318,7 @@ impl<O: Observer> Publisher<O> {
                 meta: self.merger.meta(),
             },
             offsets,
-            oldest_record_millis: oldest_record_millis.into_iter().collect(),
+            visible: std::mem::take(&mut self.visible),
             is_last,
         })
     }

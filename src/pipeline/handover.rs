@@ -5,8 +5,8 @@
 //! ten cells or a hundred thousand. An owner that finds it full stops reading (and goes on
 //! polling), so librdkafka's own bounded prefetch fills, and fetching stops.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -104,6 +104,7 @@ pub struct MergedState {
     slowest_progressing: AtomicI64,
     has_stream_time: AtomicBool,
     has_slowest: AtomicBool,
+    records: AtomicU64,
 }
 
 impl MergedState {
@@ -136,9 +137,51 @@ impl MergedState {
         store(&self.has_slowest, &self.slowest_progressing, time);
     }
 
+    /// Records merged so far, by all partitions' ledgers.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
+    }
+
+    pub fn add_records(&self, records: u64) {
+        self.records.fetch_add(records, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Partition, Position>> {
         // A panic elsewhere leaves no half-written position: every write is one insert.
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an owner lets others know about a partition that it reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadingFacts {
+    /// The offset to be read next.
+    pub next_offset: i64,
+    /// Kafka's timestamp of the oldest record that was read and is not merged yet.
+    pub next_record_millis: Option<i64>,
+}
+
+/// The partitions that are read in this process.
+#[derive(Default)]
+pub struct Reading {
+    partitions: Mutex<BTreeMap<Partition, ReadingFacts>>,
+}
+
+impl Reading {
+    pub fn set(&self, partition: Partition, facts: ReadingFacts) {
+        self.lock().insert(partition, facts);
+    }
+
+    pub fn remove(&self, partition: Partition) {
+        self.lock().remove(&partition);
+    }
+
+    pub fn load(&self) -> BTreeMap<Partition, ReadingFacts> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, ReadingFacts>> {
+        self.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

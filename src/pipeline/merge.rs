@@ -326,6 +326,10 @@ impl Merger {
         &self.windows
     }
 
+    pub fn distinct_bytes(&self) -> usize {
+        self.distinct.bytes()
+    }
+
     /// Heap bytes of merged state.
     pub fn bytes(&self) -> usize {
         self.windows.bytes() + self.distinct.bytes()

@@ -51,6 +51,11 @@ impl Topics {
         Self { names: configured.map(|(kind, name)| (kind, name.clone())).collect() }
     }
 
+    /// The kinds that are on, with their topics.
+    pub fn kinds(&self) -> impl Iterator<Item = (Kind, &str)> {
+        self.names.iter().map(|(kind, name)| (*kind, name.as_str()))
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|(_, name)| name.as_str())
     }

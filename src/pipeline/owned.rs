@@ -96,6 +96,11 @@ impl OwnedPartition {
         self.state.ledger
     }
 
+    /// Kafka's timestamp of the oldest record that is not handed over.
+    pub fn oldest_record_millis(&self) -> Option<i64> {
+        self.oldest_record_millis
+    }
+
     /// Rejects in a row, up to now.
     pub fn consecutive_rejects(&self) -> u64 {
         self.consecutive_rejects

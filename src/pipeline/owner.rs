@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use crate::health::Pulse;
 use crate::metrics::{Metrics, Pause};
 use crate::pipeline::batch::Batch;
 use crate::pipeline::clock::Coverage;
@@ -18,7 +19,7 @@ use crate::pipeline::dead_letter::DeadLetters;
 use crate::pipeline::decode::{Decoded, Decoder};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Ledger, Partition};
-use crate::pipeline::handover::{MergedState, Message, Outlet};
+use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, ReadingFacts};
 use crate::pipeline::merge::Position;
 use crate::pipeline::offset::Topics;
 use crate::pipeline::owned::{Outcome, OwnedPartition};
@@ -46,6 +47,19 @@ pub struct OwnerSettings {
     pub lease: Token,
 }
 
+/// Whom an owner deals with.
+#[derive(Clone)]
+pub struct OwnerLinks {
+    pub outlet: Outlet,
+    pub merged: Arc<MergedState>,
+    pub reading: Arc<Reading>,
+    pub dead_letters: DeadLetters,
+    pub metrics: Arc<Metrics>,
+    pub failure: Failure,
+    /// Beats with every turn of the reading loop.
+    pub pulse: Arc<Pulse>,
+}
+
 /// Why reading had to stop for good; set once, by whoever finds it.
 pub type Failure = Arc<OnceLock<String>>;
 
@@ -54,11 +68,7 @@ pub struct Owner {
     settings: OwnerSettings,
     decoder: Decoder,
     partitions: BTreeMap<Partition, Slot>,
-    outlet: Outlet,
-    merged: Arc<MergedState>,
-    dead_letters: DeadLetters,
-    metrics: Arc<Metrics>,
-    failure: Failure,
+    links: OwnerLinks,
     next_hand_over: Instant,
     held_since: Option<Instant>,
     merger_gone: bool,
@@ -68,27 +78,30 @@ struct Slot {
     owned: OwnedPartition,
     /// Taken, but not handed over until dead letters are acknowledged.
     waiting: VecDeque<Delivery>,
+    /// Taken and not merged yet: end, and Kafka's timestamp of the oldest record.
+    unmerged: VecDeque<(i64, Option<i64>)>,
+}
+
+impl Slot {
+    fn facts(&mut self, cursor: i64) -> ReadingFacts {
+        while self.unmerged.front().is_some_and(|&(to, _)| to <= cursor) {
+            self.unmerged.pop_front();
+        }
+        let taken = self.unmerged.iter().find_map(|&(_, oldest_millis)| oldest_millis);
+        ReadingFacts {
+            next_offset: self.owned.next_offset(),
+            next_record_millis: taken.or(self.owned.oldest_record_millis()),
+        }
+    }
 }
 
 impl Owner {
-    pub fn new(
-        settings: OwnerSettings,
-        decoder: Decoder,
-        outlet: Outlet,
-        merged: Arc<MergedState>,
-        dead_letters: DeadLetters,
-        metrics: Arc<Metrics>,
-        failure: Failure,
-    ) -> Self {
+    pub fn new(settings: OwnerSettings, decoder: Decoder, links: OwnerLinks) -> Self {
         Self {
             settings,
             decoder,
             partitions: BTreeMap::new(),
-            outlet,
-            merged,
-            dead_letters,
-            metrics,
-            failure,
+            links,
             next_hand_over: Instant::now(),
             held_since: None,
             merger_gone: false,
@@ -98,13 +111,16 @@ impl Owner {
     fn own(&self, partition: Partition, position: Position) -> Slot {
         let definitions = self.settings.definitions.clone();
         let owned = OwnedPartition::start(partition, position, definitions, self.settings.lease);
-        Slot { owned, waiting: VecDeque::new() }
+        Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new() }
     }
 
     /// Takes what a partition has gathered; it goes out when its dead letters are safe.
     fn take(&mut self, partition: Partition) {
         if let Some(slot) = self.partitions.get_mut(&partition) {
-            slot.waiting.extend(slot.owned.take());
+            if let Some(delivery) = slot.owned.take() {
+                slot.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
+                slot.waiting.push_back(delivery);
+            }
         }
         self.send_ready(partition);
     }
@@ -114,10 +130,10 @@ impl Owner {
         if slot.waiting.is_empty() {
             return;
         }
-        let safe_before = self.dead_letters.acknowledged_before(partition);
+        let safe_before = self.links.dead_letters.acknowledged_before(partition);
         while slot.waiting.front().is_some_and(|delivery| delivery.to <= safe_before) {
             let Some(delivery) = slot.waiting.pop_front() else { break };
-            self.merger_gone |= self.outlet.deliver(delivery).is_err();
+            self.merger_gone |= self.links.outlet.deliver(delivery).is_err();
         }
     }
 
@@ -125,8 +141,9 @@ impl Owner {
     fn hand_over_all(&mut self, turn: &mut Turn<'_>) {
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         for partition in partitions {
-            let Some(position) = self.merged.position(partition) else { continue };
+            let Some(position) = self.links.merged.position(partition) else { continue };
             let Some(slot) = self.partitions.get_mut(&partition) else { continue };
+            self.links.reading.set(partition, slot.facts(position.cursor));
             match slot.owned.check(&position) {
                 Verdict::GoOn => self.take(partition),
                 Verdict::Restart => {
@@ -144,11 +161,11 @@ impl Owner {
     /// Whether there is room for more records; counts the time in which there is none.
     fn flow(&mut self, now: Instant) -> Flow {
         let waiting = |slot: &Slot| slot.waiting.len() > WAITING_MAX;
-        let hold = self.outlet.is_full()
-            || self.dead_letters.is_full()
+        let hold = self.links.outlet.is_full()
+            || self.links.dead_letters.is_full()
             || self.partitions.values().any(waiting);
         if let Some(since) = self.held_since.take() {
-            self.metrics.kafka.add_paused_seconds(Pause::Memory, (now - since).as_secs_f64());
+            self.links.metrics.kafka.add_paused_seconds(Pause::Memory, (now - since).as_secs_f64());
         }
         if hold {
             self.held_since = Some(now);
@@ -158,7 +175,7 @@ impl Owner {
     }
 
     fn count(&self, partition: Partition, before: &Ledger, after: &Ledger, bytes: u64) {
-        if let Some(topic) = self.metrics.topic(partition.kind) {
+        if let Some(topic) = self.links.metrics.topic(partition.kind) {
             topic.record(before, after);
             topic.consumed_bytes.inc_by(bytes);
         }
@@ -167,11 +184,11 @@ impl Owner {
 
 impl PartitionOwner for Owner {
     fn assigned(&mut self, partition: Partition, start: i64) -> Assigned {
-        let position = self.merged.position(partition).unwrap_or_else(|| {
+        let position = self.links.merged.position(partition).unwrap_or_else(|| {
             // Added after the start: read from its beginning.
             let coverage = Coverage::Everything;
             let message = Message::Partition { partition, start, coverage };
-            self.merger_gone |= self.outlet.tell(message).is_err();
+            self.merger_gone |= self.links.outlet.tell(message).is_err();
             Position::start(start)
         });
         let slot = self.own(partition, position);
@@ -184,16 +201,18 @@ impl PartitionOwner for Owner {
         if !lost {
             self.take(partition);
             if self.partitions.get(&partition).is_some_and(|slot| !slot.waiting.is_empty()) {
-                self.dead_letters.flush(REVOKE_WAIT);
+                self.links.dead_letters.flush(REVOKE_WAIT);
                 self.send_ready(partition);
             }
         }
         // What is still open or waiting is dropped: the next owner reads it again.
         self.partitions.remove(&partition);
+        self.links.reading.remove(partition);
     }
 
     fn records(&mut self, partition: Partition, batch: &Batch<'_>) {
-        let Self { partitions, decoder, dead_letters, settings, metrics, .. } = self;
+        let Self { partitions, decoder, links, settings, .. } = self;
+        let OwnerLinks { dead_letters, metrics, failure, .. } = links;
         let Some(slot) = partitions.get_mut(&partition) else { return };
         let topic = settings.topics.name(partition.kind);
         let before = slot.owned.ledger();
@@ -240,7 +259,7 @@ impl PartitionOwner for Owner {
                  the right topic, in the right format? (limits.max_consecutive_rejects)",
                 partition.index
             );
-            if self.failure.set(reason.clone()).is_ok() {
+            if failure.set(reason).is_ok() {
                 error!(topic, partition = partition.index, rejects, "too many rejects in a row");
             }
         }
@@ -254,10 +273,10 @@ impl PartitionOwner for Owner {
         if let Some(slot) = self.partitions.get_mut(&partition) {
             slot.owned.skip_to(to);
         }
-        if let Some(topic) = self.metrics.topic(partition.kind) {
+        if let Some(topic) = self.links.metrics.topic(partition.kind) {
             topic.lost_to_retention.inc_by((to - from).max(0) as u64);
         }
-        self.merger_gone |= self.outlet.tell(Message::Lost(partition)).is_err();
+        self.merger_gone |= self.links.outlet.tell(Message::Lost(partition)).is_err();
     }
 
     fn quiet(&mut self, partition: Partition, position: i64, stream_time: EventTime) {
@@ -281,7 +300,8 @@ impl PartitionOwner for Owner {
     }
 
     fn tick(&mut self, turn: &mut Turn<'_>) -> Flow {
-        if self.merger_gone || self.failure.get().is_some() {
+        self.links.pulse.beat();
+        if self.merger_gone || self.links.failure.get().is_some() {
             return Flow::Stop;
         }
         if turn.now >= self.next_hand_over {
@@ -296,7 +316,7 @@ impl PartitionOwner for Owner {
     }
 
     fn slowest_progressing(&self) -> Option<EventTime> {
-        self.merged.slowest_progressing()
+        self.links.merged.slowest_progressing()
     }
 }
 
