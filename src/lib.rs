@@ -12,6 +12,10 @@ pub mod lag;
 
 pub mod metrics;
 
+pub mod health;
+
+pub mod http;
+
 pub mod pipeline;
 
 pub mod sinks;
