@@ -21,3 +21,9 @@ pub mod pipeline;
 pub mod sinks;
 
 pub mod load;
+
+pub mod cli;
+
+pub mod log;
+
+pub mod probe;

@@ -598,6 +598,15 @@ sasl = {{ password = '{CANARY}' }}
         assert!(!rendered.contains(CANARY), "{rendered}");
         assert_eq!(load_file(&rendered).expect("valid"), config);
 
+        // A rule that such a value breaks names the file's key, and not the value.
+        let wrong = format!(
+            "[redis]\nurl_file = '{password}'\n[kafka.properties_files]\ngroup.id = '{password}'"
+        );
+        let errors = load_file(&wrong).expect_err("no URL, and not to be set");
+        assert!(!errors.contains(CANARY), "{errors}");
+        let keys: Vec<_> = errors.lines().filter_map(|error| error.split(' ').nth(1)).collect();
+        assert_eq!(keys, ["redis.url_file", "kafka.properties_files.group.id"]);
+
         let empty = write("empty", "\n");
         let env = [
             ("NAZAR__REDIS__URL", "redis://other"),

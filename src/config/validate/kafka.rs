@@ -5,8 +5,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
 use super::{Rules, hint};
+use crate::config::Config;
 use crate::config::secret::is_secret_property;
-use crate::config::{Config, KafkaConfig};
 use crate::event::Kind;
 
 const COMMITS: &str = "nazar commits what the sink has acknowledged; anything else loses records";
@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
         "must be from 1 to 64: each is a thread and a member of the group",
     );
     check_topics(config, rules);
-    check_properties(kafka, rules);
+    check_properties(config, rules);
 }
 
 fn check_brokers(brokers: &str, rules: &mut Rules<'_>) {
@@ -102,9 +102,11 @@ fn is_topic(topic: &str) -> bool {
     is_plain && topic.len() <= 249 && topic != "." && topic != ".."
 }
 
-fn check_properties(kafka: &KafkaConfig, rules: &mut Rules<'_>) {
-    for (name, value) in &kafka.properties {
-        let path = format!("kafka.properties.{name}");
+fn check_properties(config: &Config, rules: &mut Rules<'_>) {
+    for (name, value) in &config.kafka.properties {
+        let from_file = config.files.kafka_properties.contains_key(name);
+        let table = if from_file { "properties_files" } else { "properties" };
+        let path = format!("kafka.{table}.{name}");
         if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
             rules.refuse(&path, format!("is not to be set here: {reason}"));
         } else if let Some(reason) = refused_by_librdkafka(name, value) {

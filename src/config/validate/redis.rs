@@ -36,12 +36,13 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
 
 fn check_url(config: &Config, rules: &mut Rules<'_>) {
     let redis = &config.redis;
+    let key = if config.files.redis_url.is_some() { "redis.url_file" } else { "redis.url" };
     let url = redis.url.expose();
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     if !scheme.is_some_and(|scheme| SCHEMES.contains(&scheme)) {
         let hint = hint(scheme.unwrap_or_default(), SCHEMES);
         return rules.refuse(
-            "redis.url",
+            key,
             format!(
                 "must begin with one of the schemes {}, as in redis://host:6379/0{hint}",
                 listed(SCHEMES)
@@ -51,7 +52,7 @@ fn check_url(config: &Config, rules: &mut Rules<'_>) {
     // The reason is not shown: it may quote the URL.
     let Ok(info) = url.into_connection_info() else {
         return rules.refuse(
-            "redis.url",
+            key,
             "is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other \
              than letters and digits in user and password percent-encoded",
         );
