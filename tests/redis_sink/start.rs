@@ -322,3 +322,49 @@ async fn a_unix_socket_will_do() {
     opened.unwrap().publish(&minute(1, &[("a", 1)])).await.unwrap();
     assert_eq!(server.ask::<u64>("ZCARD {nazar}:top:product:clicks:1m"), 1);
 }
+
+/// A certificate authority and a certificate for `localhost`, made by openssl.
+fn certificates(dir: &std::path::Path) -> bool {
+    std::fs::write(dir.join("ext"), "subjectAltName=DNS:localhost").unwrap();
+    let steps = [
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca",
+        "req -newkey rsa:2048 -nodes -keyout redis.key -out redis.csr -subj /CN=localhost",
+        "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out redis.pem -days 2 -extfile ext",
+    ];
+    steps.iter().all(|step| {
+        let mut openssl = std::process::Command::new("openssl");
+        let output = openssl.args(step.split(' ')).current_dir(dir).output();
+        output.is_ok_and(|output| output.status.success())
+    })
+}
+
+#[tokio::test]
+async fn tls_trusts_the_given_authority_only() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    if !certificates(dir.path()) {
+        eprintln!("skipped: needs the openssl command");
+        return;
+    }
+    let tls_port = Server::stopped(&[]).port;
+    let server = Server::with(&[
+        "--tls-port",
+        &tls_port.to_string(),
+        "--tls-cert-file",
+        &path("redis.pem"),
+        "--tls-key-file",
+        &path("redis.key"),
+        "--tls-ca-cert-file",
+        &path("ca.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let mut settings = config(&server);
+    settings.url = Secret::new(format!("rediss://localhost:{tls_port}/"));
+    let refused = probe(&settings).await.unwrap_err();
+    assert!(refused.to_string().to_lowercase().contains("certificate"), "{refused}");
+    settings.tls_ca_file = Some(path("ca.pem").into());
+    let opened = tokio::time::timeout(Duration::from_secs(5), open(&settings)).await;
+    opened.unwrap().publish(&minute(1, &[("a", 1)])).await.unwrap();
+    assert_eq!(server.ask::<u64>("ZCARD {nazar}:top:product:clicks:1m"), 1);
+}

@@ -81,6 +81,11 @@ fn client(config: &RedisConfig) -> Result<Client, RedisSinkError> {
         login = login.set_password(config.password.expose());
     }
     let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+    if tls {
+        // Without a provider the TLS library panics at the first connection. An error here means
+        // that one is installed already, which will do as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
     let tcp = TcpSettings::default().set_nodelay(true);
     let info = info.set_redis_settings(login).set_tcp_settings(tcp);
     match &config.tls_ca_file {
