@@ -74,6 +74,7 @@ struct Waiting {
     open: BTreeMap<Partition, BTreeMap<i64, usize>>,
 }
 
+#[derive(Clone)]
 struct Letter {
     partition: Partition,
     offset: i64,
@@ -81,7 +82,16 @@ struct Letter {
     payload: Option<Vec<u8>>,
     timestamp_ms: Option<i64>,
     headers: Vec<OwnedHeader>,
-    omit_payload: bool,
+    attempt: Attempt,
+}
+
+/// How a letter is written. A topic that refuses a batch as too large does not say which
+/// record was, so each of the batch is tried alone before a value is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Batched,
+    Alone,
+    WithoutValue,
 }
 
 impl DeadLetters {
@@ -133,7 +143,7 @@ impl DeadLetters {
             payload: record.payload().map(<[u8]>::to_vec),
             timestamp_ms: record.timestamp_ms(),
             headers,
-            omit_payload: false,
+            attempt: Attempt::Batched,
         });
     }
 
@@ -222,20 +232,20 @@ impl Letter {
         (body.iter().sum::<usize>() + headers + LETTER_OVERHEAD_BYTES) as u64
     }
 
-    /// The same letter without its value; the headers say how large the value was.
-    fn without_payload(&self) -> Letter {
-        let size = self.payload.as_ref().map_or(0, Vec::len);
-        let mut headers = self.headers.clone();
-        headers.push(("nazar.error.omitted_bytes".into(), Some(size.to_string().into_bytes())));
-        Letter {
-            partition: self.partition,
-            offset: self.offset,
-            key: self.key.clone(),
-            payload: None,
-            timestamp_ms: self.timestamp_ms,
-            headers,
-            omit_payload: true,
+    /// The same letter, as it is tried after the topic refused it as too large.
+    fn after_too_large(&self) -> Letter {
+        let mut letter = self.clone();
+        letter.attempt = match self.attempt {
+            Attempt::Batched => Attempt::Alone,
+            Attempt::Alone | Attempt::WithoutValue => Attempt::WithoutValue,
+        };
+        if letter.attempt == Attempt::WithoutValue
+            && let Some(payload) = letter.payload.take()
+        {
+            let size = payload.len().to_string().into_bytes();
+            letter.headers.push(("nazar.error.omitted_bytes".into(), Some(size)));
         }
+        letter
     }
 }
 
@@ -257,7 +267,9 @@ impl Shared {
     fn acknowledge(&self, letter: &Letter) {
         let counters = &self.counters;
         counters.acknowledged.fetch_add(1, Ordering::Relaxed);
-        counters.values_omitted.fetch_add(u64::from(letter.omit_payload), Ordering::Relaxed);
+        counters
+            .values_omitted
+            .fetch_add(u64::from(letter.attempt == Attempt::WithoutValue), Ordering::Relaxed);
         counters.waiting_bytes.fetch_sub(letter.bytes(), Ordering::Relaxed);
         let mut waiting = self.waiting();
         if let Some(open) = waiting.open.get_mut(&letter.partition) {
@@ -296,6 +308,12 @@ struct Reports {
     failed: Mutex<Vec<(Arc<Letter>, RDKafkaErrorCode)>>,
 }
 
+impl Reports {
+    fn failed(&self) -> MutexGuard<'_, Vec<(Arc<Letter>, RDKafkaErrorCode)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         rebalance::log(level, facility, message);
@@ -314,7 +332,7 @@ impl ProducerContext for Reports {
             Ok(_) => self.shared.acknowledge(&letter),
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-                self.failed.lock().unwrap_or_else(PoisonError::into_inner).push((letter, code));
+                self.failed().push((letter, code));
             }
         }
     }
@@ -331,34 +349,25 @@ fn write(producer: &BaseProducer<Reports>, topic: &str) {
     while !shared.stop.load(Ordering::Relaxed) {
         let idle = producer.in_flight_count() == 0 && todo.is_empty();
         todo.extend(shared.take(if idle { RETRY } else { Duration::ZERO }));
-        while Instant::now() >= retry_at
-            && let Some(letter) = todo.pop_front()
+        if Instant::now() >= retry_at
+            && let Err(code) = produce_all(producer, topic, &mut todo)
         {
-            if let Err(code) = produce(producer, topic, &letter) {
-                todo.push_front(letter);
-                // A full queue empties by polling; anything else takes time.
-                if code != RDKafkaErrorCode::QueueFull {
-                    fail(shared, &mut complaint, topic, code);
-                    retry_at = Instant::now() + RETRY;
-                }
-                break;
-            }
+            fail(shared, &mut complaint, topic, code);
+            retry_at = Instant::now() + RETRY;
         }
         let acknowledged = shared.counters.acknowledged.load(Ordering::Relaxed);
         producer.poll(POLL);
-        let failed =
-            std::mem::take(&mut *reports.failed.lock().unwrap_or_else(PoisonError::into_inner));
-        if failed.is_empty()
-            && shared.counters.acknowledged.load(Ordering::Relaxed) > acknowledged
-            && complaint.take().is_some()
-        {
+        let failed = std::mem::take(&mut *reports.failed());
+        let progress = shared.counters.acknowledged.load(Ordering::Relaxed) > acknowledged;
+        if failed.is_empty() && progress && complaint.take().is_some() {
             info!(topic, "dead letters are written again");
         }
         for (letter, code) in failed {
-            if code == RDKafkaErrorCode::MessageSizeTooLarge && !letter.omit_payload {
-                let smaller = letter.without_payload();
-                shared.replace(&letter, &smaller);
-                todo.push_back(Arc::new(smaller));
+            let too_large = code == RDKafkaErrorCode::MessageSizeTooLarge;
+            if too_large && letter.attempt != Attempt::WithoutValue {
+                let next = letter.after_too_large();
+                shared.replace(&letter, &next);
+                todo.push_back(Arc::new(next));
             } else {
                 fail(shared, &mut complaint, topic, code);
                 todo.push_back(letter);
@@ -367,6 +376,34 @@ fn write(producer: &BaseProducer<Reports>, topic: &str) {
         }
     }
     let _ = producer.flush(RETRY);
+}
+
+/// Gives librdkafka what it takes. A letter that must be alone waits until nothing is in
+/// flight, and the others wait for it.
+fn produce_all(
+    producer: &BaseProducer<Reports>,
+    topic: &str,
+    todo: &mut VecDeque<Arc<Letter>>,
+) -> Result<(), RDKafkaErrorCode> {
+    while let Some(letter) = todo.front() {
+        let alone = letter.attempt != Attempt::Batched;
+        if alone && producer.in_flight_count() > 0 {
+            return Ok(());
+        }
+        match produce(producer, topic, letter) {
+            Ok(()) => drop(todo.pop_front()),
+            // A full queue empties by polling.
+            Err(RDKafkaErrorCode::QueueFull) => return Ok(()),
+            Err(code) => return Err(code),
+        }
+        if alone {
+            // What follows may not join its batch. A broker that is away takes longer; then
+            // the letter may fail in company, and is tried once more.
+            let _ = producer.flush(RETRY);
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn fail(
@@ -401,9 +438,8 @@ fn produce(
         // Too large for the client: reported like a refusal by the broker.
         Err((error, _)) => match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                let reports = producer.context();
                 let failed = (letter.clone(), RDKafkaErrorCode::MessageSizeTooLarge);
-                reports.failed.lock().unwrap_or_else(PoisonError::into_inner).push(failed);
+                producer.context().failed().push(failed);
                 Ok(())
             }
             code => Err(code.unwrap_or(RDKafkaErrorCode::Unknown)),
@@ -420,7 +456,7 @@ mod tests {
         let partition = Partition { kind: Kind::Click, index };
         let (key, payload, timestamp_ms) = (None, Some(vec![b'x'; 1000]), None);
         let headers = error_headers("click", index, offset, "json", "not JSON");
-        Letter { partition, offset, key, payload, timestamp_ms, headers, omit_payload: false }
+        Letter { partition, offset, key, payload, timestamp_ms, headers, attempt: Attempt::Batched }
     }
 
     fn writer(bytes_max: u64) -> (DeadLetters, Arc<Shared>) {

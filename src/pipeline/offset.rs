@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -115,6 +116,8 @@ pub enum LookupError {
         "this broker does not find offsets by time; set kafka.start to earliest, committed or latest"
     )]
     NoOffsetsByTime,
+    #[error("missing topics: {0}")]
+    Missing(String),
     #[error("stopped")]
     Stopped,
 }
@@ -227,7 +230,8 @@ impl Lookup {
         Ok(known.collect())
     }
 
-    /// Where each partition is first read from. `window_from` is the time from which on the
+    /// Where each partition is first read from; partitions added later begin at 0. A group's
+    /// coordinator may take a while to answer, so ask with [`until_answered`]. `window_from` is the time from which on the
     /// longest window needs records.
     pub fn start_offsets(
         &self,
@@ -277,56 +281,43 @@ impl Lookup {
     /// Waits until the broker answers and every configured topic exists with all its leaders.
     /// Each change of what is missing is logged once.
     pub fn wait_for_topics(&self, stop: &AtomicBool) -> Result<Discovered, LookupError> {
-        let mut said = String::new();
-        self.retry(
-            stop,
-            |error| warn!(%error, "waiting for Kafka"),
-            || {
-                let discovered = self.discover()?;
-                let missing = missing(&self.topics, &discovered);
-                if missing.is_empty() {
-                    if !said.is_empty() {
-                        info!("all topics are there");
-                    }
-                    return Ok(Some(discovered));
-                }
-                if missing != said {
-                    warn!(missing, "waiting for topics");
-                    said = missing;
-                }
-                Ok(None)
-            },
-        )
+        let discovered = until_answered(stop, || {
+            let discovered = self.discover()?;
+            let missing = missing(&self.topics, &discovered);
+            if missing.is_empty() { Ok(discovered) } else { Err(LookupError::Missing(missing)) }
+        })?;
+        info!(partitions = discovered.leaders.len(), "all topics are there");
+        Ok(discovered)
     }
+}
 
-    /// Repeats a question until it is answered. Each change of the error is reported once.
-    pub fn retry<T>(
-        &self,
-        stop: &AtomicBool,
-        mut report: impl FnMut(&LookupError),
-        mut ask: impl FnMut() -> Result<Option<T>, LookupError>,
-    ) -> Result<T, LookupError> {
-        let (mut pause, mut reported) = (RETRY_MIN, String::new());
-        loop {
-            match ask() {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => reported.clear(),
-                Err(error @ LookupError::NoOffsetsByTime) => return Err(error),
-                Err(error) if error.to_string() == reported => {}
-                Err(error) => {
-                    report(&error);
-                    reported = error.to_string();
+/// Repeats a question until it is answered, or until it never will be. Each change of what
+/// stands in the way is logged once.
+pub fn until_answered<T>(
+    stop: &AtomicBool,
+    mut ask: impl FnMut() -> Result<T, LookupError>,
+) -> Result<T, LookupError> {
+    let (mut pause, mut said) = (RETRY_MIN, String::new());
+    loop {
+        match ask() {
+            Ok(answer) => return Ok(answer),
+            Err(error @ LookupError::NoOffsetsByTime) => return Err(error),
+            Err(error) => {
+                let text = error.to_string();
+                if text != said {
+                    warn!(reason = text, "waiting for Kafka");
+                    said = text;
                 }
             }
-            let resume = std::time::Instant::now() + pause;
-            while std::time::Instant::now() < resume {
-                if stop.load(Ordering::Relaxed) {
-                    return Err(LookupError::Stopped);
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            pause = (pause * 2).min(RETRY_MAX);
         }
+        let resume = Instant::now() + pause;
+        while Instant::now() < resume {
+            if stop.load(Ordering::Relaxed) {
+                return Err(LookupError::Stopped);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        pause = (pause * 2).min(RETRY_MAX);
     }
 }
 
