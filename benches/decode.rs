@@ -1,0 +1,142 @@
+//! What one record costs to decode, beside what other ways of reading the same JSON cost.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use nazar::event::Kind;
+use nazar::pipeline::decode::Decoded;
+use nazar::time::EventTime;
+use serde::Deserialize;
+
+#[path = "../tests/decode_reference/mod.rs"]
+mod decode_reference;
+
+/// Enough records that branch predictors and caches see variety, few enough to stay in L2.
+const RECORDS: u64 = 1024;
+const NOW_MILLIS: u64 = 1_700_000_000_000;
+
+/// What a storefront publishes: compact, fields in one order, ids of plausible length.
+fn click(n: u64) -> String {
+    let mix = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!(
+        r#"{{"event_id":"{:016x}","timestamp":{},"user_id":"user-{}","session_id":"s-{:x}","product_id":"product-{}","category":"category-{}","seller_id":"seller-{}"}}"#,
+        mix,
+        NOW_MILLIS + n,
+        mix % 1_000_000,
+        mix >> 24,
+        mix % 100_000,
+        mix % 40,
+        mix % 3000,
+    )
+}
+
+fn purchase(n: u64) -> String {
+    let head = click(n);
+    let head = &head[..head.len() - 1];
+    format!(
+        r#"{head},"order_id":"o-{n}","quantity":{},"price_minor":{},"currency":"EUR"}}"#,
+        n % 5 + 1,
+        n * 17
+    )
+}
+
+fn basket(n: u64) -> String {
+    let item = |i: u64| {
+        let product = n * 7 + i;
+        format!(
+            r#"{{"product_id":"product-{product}","quantity":{},"price_minor":{}}}"#,
+            i + 1,
+            n * 13
+        )
+    };
+    format!(
+        r#"{{"event_id":"e-{n}","timestamp":{},"user_id":{n},"order_id":"o-{n}","category":"c","items":[{},{},{}]}}"#,
+        NOW_MILLIS + n,
+        item(0),
+        item(1),
+        item(2),
+    )
+}
+
+/// A click as scripting languages print it, with fields that nobody reads.
+fn spaced(n: u64) -> String {
+    let head = click(n).replace(':', ": ").replace(',', ", ");
+    let head = &head[..head.len() - 1];
+    format!(
+        r#"{head}, "page": {{"url": "https://shop.example/p/{n}", "tags": ["a", "b"], "depth": 3.5}}, "referrer": null, "mobile": true}}"#
+    )
+}
+
+/// An accented category and an escaped name.
+fn accented(n: u64) -> String {
+    click(n)
+        .replace("category-", "d\u{e9}cor \\u00e9t\\u00e9 \\\"")
+        .replace("seller-", "caf\u{e9} ")
+}
+
+#[derive(Deserialize)]
+#[allow(dead_code)]
+struct Borrowed<'a> {
+    event_id: Option<&'a str>,
+    timestamp: Option<i64>,
+    user_id: Option<&'a str>,
+    session_id: Option<&'a str>,
+    product_id: Option<&'a str>,
+    category: Option<&'a str>,
+    seller_id: Option<&'a str>,
+}
+
+fn run(c: &mut Criterion, group: &str, name: &str, records: &[String], mut one: impl FnMut(&[u8])) {
+    let mut group = c.benchmark_group(group);
+    group.throughput(Throughput::Elements(RECORDS));
+    group.bench_function(name, |b| {
+        b.iter(|| records.iter().for_each(|record| one(black_box(record.as_bytes()))))
+    });
+    group.finish();
+}
+
+fn decode(c: &mut Criterion) {
+    let cases: [(&str, Kind, fn(u64) -> String); 5] = [
+        ("click", Kind::Click, click),
+        ("purchase", Kind::Purchase, purchase),
+        ("basket of 3", Kind::Purchase, basket),
+        ("spaced click", Kind::Click, spaced),
+        ("accented click", Kind::Click, accented),
+    ];
+    let mut decoder = decode_reference::decoder();
+    let kafka_time = Some(EventTime::from_millis(NOW_MILLIS as i64));
+    for (name, kind, make) in cases {
+        let records: Vec<String> = (0..RECORDS).map(make).collect();
+        let bytes: usize = records.iter().map(String::len).sum();
+        run(c, "decode", &format!("{name}, {} bytes", bytes / records.len()), &records, |record| {
+            decoder.decode(kind, Some(record), kafka_time, |decoded| {
+                assert!(matches!(black_box(decoded), Decoded::Event(_)));
+            });
+        });
+    }
+}
+
+/// Peers read a click into a struct with compile-time names and judge nothing.
+fn peers(c: &mut Criterion) {
+    let records: Vec<String> = (0..RECORDS).map(click).collect();
+    run(c, "peers", "std from_utf8 alone", &records, |record| {
+        black_box(std::str::from_utf8(record).is_ok());
+    });
+    run(c, "peers", "serde_json borrowed struct", &records, |record| {
+        black_box(serde_json::from_slice::<Borrowed<'_>>(record).unwrap());
+    });
+    run(c, "peers", "sonic-rs borrowed struct", &records, |record| {
+        black_box(sonic_rs::from_slice::<Borrowed<'_>>(record).unwrap());
+    });
+    run(c, "peers", "sonic-rs lazy members, names and values unused", &records, |record| {
+        for member in sonic_rs::to_object_iter(record) {
+            black_box(member.unwrap());
+        }
+    });
+    run(c, "peers", "serde_json Value", &records, |record| {
+        black_box(serde_json::from_slice::<serde_json::Value>(record).unwrap());
+    });
+}
+
+criterion_group!(benches, decode, peers);
+criterion_main!(benches);
