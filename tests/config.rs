@@ -204,14 +204,17 @@ url = 5
         let sets = ["log.level=infos", "http.listen", "log.colour=red", "redis[0].url=x", "a..b=1"];
         let errors = load(file, &env, &sets).expect_err("wrong");
         insta::assert_snapshot!(errors, @r#"
+        nazar.toml:2: kafka.handles = 0: must be from 1 to 64: each is a thread and a member of the group
         nazar.toml:4: time.lateness = "x": expected a duration with its unit, such as "250ms", "1m" or "24h"
         environment NAZAR__WINDOW: window: not valid TOML; write a list as TOML: [{size="1m", slide="1s"}, …]
         environment NAZAR____X: .x: no such key; write section.key, or window[0].size
         environment NAZAR__KAFKA__HANDELS: kafka.handels = "2": no such key; did you mean kafka.handles?
+        environment NAZAR__REDIS__FLUSH: redis.flush = "1ms": must be from 50ms to 60s: faster keeps Redis busy with views nobody has read yet, slower lets deliveries pile up in memory
         --set: http.listen: write it as section.key=value
         --set: redis[0].url: no such key; write section.key, or window[0].size
         --set: a..b: a part of the key is empty; write section.key
         --set: log.colour = "red": no such key; there are format, level
+        --set: log.level = "infos": must be one of "error", "warn", "info", "debug", "trace" or "off", or a filter such as "info,nazar::sinks=debug"; did you mean "info"?
         "#);
     }
 
@@ -556,6 +559,7 @@ sasl = {{ password = '{CANARY}' }}
         nazar.toml:6: redis.url = "[redacted]": expected a string in quotes
         nazar.toml:8: redsi.password = "[redacted]": no such key; did you mean redis.password?
         nazar.toml:10: kafka.sasl.password = "[redacted]": no such key; there are brokers, client_id, dead_letter_topic, group, handles, properties, properties_files, start
+        nazar.toml:13: kafka.properties.sasl.pasword = "[redacted]": librdkafka knows no such property; did you mean "sasl.password"?
         nazar.toml:14: kafka.properties.ssl.key.password = "[redacted]": expected a string, a number or a boolean
         environment NAZAR__REDIS__PASSWD: redis.passwd = "[redacted]": no such key; did you mean redis.password?
         environment NAZAR__REDSI__URL: redsi.url = "[redacted]": no such key; did you mean redis.url?

@@ -14,7 +14,10 @@ use super::{Config, ConfigError, LoadOptions};
 const ENV_PREFIX: &str = "NAZAR__";
 
 /// Layers in the order in which they win, least first.
-pub(super) struct Layers(Vec<Layer>);
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    is_whole: bool,
+}
 
 #[derive(Clone, Debug)]
 struct Layer(Map<String, Value>);
@@ -30,9 +33,15 @@ impl Source for Layer {
 }
 
 impl Layers {
+    /// Whether the file could be read, if there is one. Without it, rules that span several
+    /// keys would judge a configuration that nobody wrote.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
     pub(super) fn merge(self) -> Value {
         let builder =
-            self.0.into_iter().fold(config::Config::builder(), |b, layer| b.add_source(layer));
+            self.layers.into_iter().fold(config::Config::builder(), |b, layer| b.add_source(layer));
         builder.build().expect("layers in memory are collected without failing").cache
     }
 }
@@ -44,7 +53,9 @@ where
 {
     let mut errors = Vec::new();
     let mut layers = vec![defaults()];
-    layers.extend(options.file.and_then(|path| file(&path, &mut errors)));
+    let file = options.file.map(|path| file(&path, &mut errors));
+    let is_whole = !matches!(file, Some(None));
+    layers.extend(file.flatten());
     let mut assigned = Vec::new();
     let mut variables: Vec<_> = options.env.into_iter().collect();
     // Two variables may touch the same list; their order must not depend on the process.
@@ -60,7 +71,7 @@ where
             Err(error) => errors.push(error),
         }
     }
-    (Layers(layers), errors)
+    (Layers { layers, is_whole }, errors)
 }
 
 /// The defaults as a layer, so that `window[3].slide` finds the element it changes.

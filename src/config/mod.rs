@@ -11,7 +11,7 @@
 //! --set ────┘                      found             stand in
 //! ```
 //!
-//! Every key stands once, in [`keys`], with the way it is written ([`format`]). Reading,
+//! Every key stands once, in `keys.rs`, with the way it is written (`format.rs`). Reading,
 //! rendering and the list of known keys are three walks over that one description, so they
 //! cannot drift apart. Nothing here connects anywhere; `docs/CONFIG.md` is the reference.
 
@@ -63,13 +63,11 @@ impl Config {
         E: IntoIterator<Item = (String, String)>,
     {
         let (layers, mut errors) = layers::collect(options);
-        // Without the file, rules that span several keys would judge a configuration that nobody
-        // wrote.
-        let file_was_read = errors.is_empty();
+        let is_whole = layers.is_whole();
         let mut read = read::read(&layers.merge());
         errors.append(&mut read.errors);
         secret_files::read(&mut read.config, &read.origins, &mut errors);
-        if file_was_read {
+        if is_whole {
             let broken = errors.iter().map(|error| error.key.clone()).collect();
             errors.extend(validate::validate(&read.config, &read.origins, broken));
         }

@@ -4,8 +4,9 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
-use super::{Rules, hint};
+use super::Rules;
 use crate::config::Config;
+use crate::config::error::nearest;
 use crate::config::secret::is_secret_property;
 use crate::event::Kind;
 
@@ -109,29 +110,44 @@ fn check_properties(config: &Config, rules: &mut Rules<'_>) {
         let path = format!("kafka.{table}.{name}");
         if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
             rules.refuse(&path, format!("is not to be set here: {reason}"));
-        } else if let Some(reason) = refused_by_librdkafka(name, value) {
-            rules.refuse(&path, reason);
+            continue;
+        }
+        match refused_by_librdkafka(name, value) {
+            Some(Refusal::Unknown) => {
+                let meant = nearest(name, COMMON);
+                // A misspelled password is a password.
+                if meant.is_none_or(is_secret_property) {
+                    rules.hide(&path);
+                }
+                let hint = meant.map(|meant| format!("; did you mean {meant:?}?"));
+                let hint = hint.unwrap_or_default();
+                rules.refuse(&path, format!("librdkafka knows no such property{hint}"));
+            }
+            Some(Refusal::Value(reason)) => {
+                // Its words may quote the value.
+                let is_leak = (from_file || is_secret_property(name)) && reason.contains(value);
+                let reason = if is_leak { "not this value" } else { &reason };
+                rules.refuse(&path, format!("librdkafka says: {reason}"));
+            }
+            None => {}
         }
     }
 }
 
+enum Refusal {
+    Unknown,
+    Value(String),
+}
+
 /// Asks librdkafka itself, which knows its properties; nothing is connected.
-fn refused_by_librdkafka(name: &str, value: &str) -> Option<String> {
+fn refused_by_librdkafka(name: &str, value: &str) -> Option<Refusal> {
     match ClientConfig::new().set(name, value).create_native_config() {
         Ok(_) => None,
         Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
-            Some(format!("librdkafka knows no such property{}", hint(name, COMMON)))
+            Some(Refusal::Unknown)
         }
-        Err(KafkaError::ClientConfig(_, reason, ..)) => {
-            // Its words may quote the value.
-            let is_leak = is_secret_property(name) && reason.contains(value);
-            Some(if is_leak {
-                "librdkafka refuses this value".to_owned()
-            } else {
-                format!("librdkafka says: {reason}")
-            })
-        }
-        Err(error) => Some(format!("librdkafka refuses it: {error}")),
+        Err(KafkaError::ClientConfig(_, reason, ..)) => Some(Refusal::Value(reason)),
+        Err(error) => Some(Refusal::Value(error.to_string())),
     }
 }
 

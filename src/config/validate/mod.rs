@@ -12,8 +12,10 @@ mod windows;
 use std::collections::BTreeMap;
 
 use super::error::nearest;
+use super::format::quoted;
 use super::read::Origins;
 use super::render::shown;
+use super::secret::REDACTED;
 use super::{Config, ConfigError};
 
 /// `broken`: keys with an error already. They hold a default now, which nobody wrote: rules
@@ -58,6 +60,13 @@ impl Rules<'_> {
     fn refuse_if(&mut self, wrong: bool, path: &str, problem: impl Into<String>) {
         if wrong {
             self.refuse(path, problem);
+        }
+    }
+
+    /// Keeps the value at `path` out of errors.
+    fn hide(&mut self, path: &str) {
+        if let Some(value) = self.values.get_mut(path) {
+            *value = quoted(REDACTED);
         }
     }
 
