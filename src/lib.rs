@@ -20,6 +20,8 @@ pub mod pipeline;
 
 pub mod sinks;
 
+pub mod service;
+
 pub mod load;
 
 pub mod cli;

@@ -19,6 +19,7 @@ pub mod dedup;
 pub mod delta;
 pub mod delivery;
 pub mod owned;
+pub mod owner;
 
 pub mod protocol;
 pub mod handover;

@@ -149,7 +149,12 @@ impl Owner {
                 Verdict::Restart => {
                     let topic = self.settings.topics.name(partition.kind);
                     let offset = position.cursor;
-                    warn!(topic, partition = partition.index, offset, "reading again from the cursor");
+                    warn!(
+                        topic,
+                        partition = partition.index,
+                        offset,
+                        "reading again from the cursor"
+                    );
                     let slot = self.own(partition, position);
                     turn.seek(partition, slot.owned.next_offset());
                     self.partitions.insert(partition, slot);
@@ -323,4 +328,3 @@ impl PartitionOwner for Owner {
 fn future_message(ahead_millis: i64) -> String {
     format!("the event's time is {ahead_millis} ms after the record's own Kafka timestamp")
 }
-

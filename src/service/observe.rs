@@ -195,7 +195,8 @@ impl Overseer {
         self.said = Some((Instant::now(), merged));
         if lag_records >= CATCHING_UP_RECORDS {
             let per_second = (merged - before) as f64 / since.elapsed().as_secs_f64();
-            let remaining = if per_second > 0.0 { lag_records as f64 / per_second } else { f64::NAN };
+            let remaining =
+                if per_second > 0.0 { lag_records as f64 / per_second } else { f64::NAN };
             info!(
                 lag_records,
                 records_per_second = per_second as u64,

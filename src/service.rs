@@ -1,0 +1,505 @@
+//! The daemon, put together: start, run, drain.
+//!
+//! Order matters at both ends. Start: everything that can be refused is refused before anything
+//! is touched; the pages for operators answer from the first moment; Redis and Kafka are waited
+//! for as long as it takes. Drain: readers hand over and leave the group, the merger publishes
+//! what it has, the sink writes it; then the process ends, with a deadline on the whole.
+
+mod observe;
+mod publish;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::event::Kind;
+use crate::health::Health;
+use crate::http::{Pages, Server};
+use crate::metrics::{Labels, Metrics, raise_to};
+use crate::pipeline::client;
+use crate::pipeline::clock::Coverage;
+use crate::pipeline::dead_letter::DeadLetters;
+use crate::pipeline::decode::{DecodeLimits, Decoder, Malformed};
+use crate::pipeline::definitions::Definitions;
+use crate::pipeline::delivery::{Ledger, Partition};
+use crate::pipeline::flush::{Plan, Publisher, SinkGone, job_channel};
+use crate::pipeline::handover::{MergedState, Message, Reading, channel};
+use crate::pipeline::merge::{Merger, Position};
+use crate::pipeline::offset::{At, Discovered, Lookup, OffsetMap, Topics};
+use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
+use crate::pipeline::protocol::Token;
+use crate::pipeline::source::{Source, SourceSettings};
+use crate::pipeline::watch::LogWatch;
+use crate::sinks::redis::RedisSink;
+use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
+use crate::time::{EventTime, Span};
+
+use observe::{MergeObserver, Overseer};
+use publish::{Audience, publish, wall_clock_millis};
+
+/// After a signal to stop, publishing what was read may take so long.
+const DRAIN_MAX: Duration = Duration::from_secs(25);
+/// A reading loop turns every few milliseconds; answering a rebalance may take seconds.
+const POLL_PULSE: Duration = Duration::from_secs(60);
+/// Closing a long backlog of windows is the longest turn of the merger.
+const MERGE_PULSE: Duration = Duration::from_secs(120);
+const SINK_PULSE: Duration = Duration::from_secs(30);
+/// An owner hands over so many times per flush: more often is fresher, and combines less.
+const HAND_OVERS_PER_FLUSH: u32 = 4;
+/// An open delta is handed over when it has grown so large: small enough that the merger has
+/// work at all times, large enough that names and cells repeat within it.
+const DELTA_BYTES_MAX: usize = 1 << 20;
+
+/// How the daemon is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Stop at the end offsets seen at start, and close every window that holds a record.
+    pub bounded: bool,
+}
+
+/// What was done: one line of JSON at the end of a bounded run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Records consumed.
+    pub events: u64,
+    #[serde(flatten)]
+    pub ledger: LedgerLine,
+    pub events_after_close: u64,
+    pub over_cap: u64,
+    pub windows_closed: u64,
+    /// From the start of the process until everything was readable.
+    pub seconds: f64,
+    pub events_per_second: f64,
+    /// The same ledger by topic.
+    pub topics: BTreeMap<String, LedgerLine>,
+}
+
+/// Where records went.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct LedgerLine {
+    pub applied: u64,
+    pub late: u64,
+    pub duplicate: u64,
+    pub malformed: u64,
+    pub future: u64,
+    pub tombstone: u64,
+    pub foreign_currency: u64,
+}
+
+impl LedgerLine {
+    fn add(&mut self, ledger: &Ledger) {
+        self.applied += ledger.applied;
+        self.late += ledger.late;
+        self.duplicate += ledger.duplicate;
+        self.malformed += ledger.malformed;
+        self.future += ledger.future;
+        self.tombstone += ledger.tombstone;
+        self.foreign_currency += ledger.foreign_currency;
+    }
+}
+
+/// Runs until `stop` turns true, or a bounded run has ended.
+///
+/// # Errors
+/// A prefix that is not ours to write ([`RedisSinkError`] in the chain), a failure that waiting
+/// cannot mend, or a drain that was not done in time.
+pub async fn run(
+    config: Config,
+    options: Options,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Summary> {
+    let started = Instant::now();
+    let definitions = Arc::new(config.definitions());
+    let topics = Topics::new(&config.topics);
+    client::check_properties(&config.kafka)?;
+    config.warnings().iter().for_each(|warning| warn!("{warning}"));
+    info!(estimate = %config.memory_estimate(), "memory");
+
+    let health = Arc::new(Health::default());
+    let metrics = Arc::new(metrics(&config, &definitions, &topics));
+    let _pages = serve_pages(&config, &metrics, &health, stop.clone()).await?;
+
+    let sink = RedisSink::new(
+        &config.redis,
+        definitions.clone(),
+        &config.topics,
+        &config.fields,
+        &config.limits,
+        &config.meaning_hash(),
+        // One writer: several instances get a token of their own each with the lease.
+        "single",
+    )?;
+    let redis = sink.health();
+    let Some(sink) = until_stopped(stop.clone(), sink.claim()).await else {
+        anyhow::bail!("stopped while waiting for Redis");
+    };
+    let sink = sink?;
+    health.redis_usable.hold();
+
+    let Some(log) = Log::find(&config, &definitions, topics.clone(), options, stop.clone()).await?
+    else {
+        anyhow::bail!("stopped while waiting for Kafka");
+    };
+    health.topics_present.hold();
+
+    let (outlet, inlet) = channel(usize_of(config.limits.in_flight_bytes / 2));
+    let merged = Arc::new(MergedState::default());
+    let reading = Arc::new(Reading::default());
+    for (&partition, &start) in log.starts.iter() {
+        merged.set_position(partition, Position::start(start));
+        let coverage = log.coverage(start);
+        outlet.tell(Message::Partition { partition, start, coverage })?;
+    }
+    outlet.tell(Message::TopologyKnown)?;
+    let stream_time = {
+        let merged = merged.clone();
+        move || merged.stream_time()
+    };
+    let log_watch = LogWatch::start(log.lookup, log.discovered, stream_time)
+        .context("start the log watcher")?;
+
+    let (jobs, job_receiver) = job_channel();
+    let plan = Plan {
+        definitions: definitions.clone(),
+        flush: config.redis.flush,
+        refresh: config.refresh_by_window(),
+        unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
+        state_bytes_max: usize_of(config.limits.state_bytes),
+        bounded: log.ends.as_deref().cloned(),
+    };
+    let observer = MergeObserver::new(metrics.clone(), health.pulse("merge", MERGE_PULSE));
+    let publisher = Publisher::new(plan, inlet, merged.clone(), jobs, observer);
+    let merger = tokio::task::spawn_blocking(move || publisher.run());
+
+    let dead_letters = dead_letters(&config)?;
+    let failure = Failure::default();
+    let links = |pulse| OwnerLinks {
+        outlet: outlet.clone(),
+        merged: merged.clone(),
+        reading: reading.clone(),
+        dead_letters: dead_letters.clone(),
+        metrics: metrics.clone(),
+        failure: failure.clone(),
+        pulse,
+    };
+    let mut sources = Vec::new();
+    for handle in 0..config.kafka.handles {
+        let settings = SourceSettings {
+            topics: topics.clone(),
+            client: client::consumer(&config.kafka, &config.limits, log.starts.len()),
+            starts: log.starts.clone(),
+            ends: log.ends.clone(),
+            log: log_watch.view(),
+            max_skew: definitions.max_skew,
+        };
+        let pulse = health.pulse(format!("poll {handle}"), POLL_PULSE);
+        let owner = owner(&config, &definitions, &topics, links(pulse));
+        sources.push(Source::start(&format!("source-{handle}"), settings, owner)?);
+    }
+    let sources = Arc::new(sources);
+
+    let committers = sources.clone();
+    let audience = Audience {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        pulse: health.pulse("sink", SINK_PULSE),
+    };
+    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, move |offsets| {
+        committers.iter().for_each(|source| source.commit(offsets.iter().copied()));
+    }));
+    let mut overseer = Overseer {
+        metrics: metrics.clone(),
+        health: health.clone(),
+        topics: topics.clone(),
+        log: log_watch.view(),
+        merged: merged.clone(),
+        reading: reading.clone(),
+        redis,
+        drained_millis: BTreeMap::new(),
+        said: None,
+    };
+
+    // Running. What ends it: a signal, a bounded run's end, or a part that cannot go on.
+    let mut merger = merger;
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let ending = loop {
+        tokio::select! {
+            ended = &mut merger => break Ending::Merger(ended.context("the merger panicked")?),
+            failed = &mut sink_task => break Ending::Sink(failed.context("the sink panicked")?),
+            () = stopped(stop.clone()) => break Ending::Stopped,
+            _ = look.tick() => {
+                overseer.look();
+                count_dead_letters(&metrics, &dead_letters);
+                if sources.iter().any(Source::is_finished) {
+                    break Ending::Source;
+                }
+            }
+        }
+    };
+
+    // Draining.
+    health.serving.fail("is shutting down");
+    info!("draining");
+    sources.iter().for_each(Source::stop);
+    let drain = async {
+        let merger = match ending {
+            Ending::Merger(merger) => merger,
+            Ending::Sink(result) => {
+                result?;
+                anyhow::bail!("the sink ended early");
+            }
+            Ending::Stopped | Ending::Source => {
+                while !sources.iter().all(Source::is_finished) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                outlet.tell(Message::Stop)?;
+                merger.await.context("the merger panicked")?
+            }
+        };
+        match merger {
+            Ok(merger) => Ok(merger),
+            // The sink has said why.
+            Err(SinkGone) => {
+                sink_task.await.context("the sink panicked")??;
+                anyhow::bail!("the sink ended early")
+            }
+        }
+    };
+    let merger = tokio::time::timeout(DRAIN_MAX, drain)
+        .await
+        .context("what was read could not be published in time; it will be read again")??;
+    overseer.look();
+    if let Some(reason) = failure.get() {
+        anyhow::bail!("{reason}");
+    }
+    for source in Arc::into_inner(sources).into_iter().flatten() {
+        source.join()?;
+    }
+    let summary = summary(&merger, &metrics, &topics, started);
+    info!(events = summary.events, applied = summary.ledger.applied, "ended");
+    Ok(summary)
+}
+
+/// What ended the run.
+enum Ending {
+    Merger(Result<Merger, SinkGone>),
+    Sink(anyhow::Result<()>),
+    Source,
+    Stopped,
+}
+
+/// What Kafka says before reading begins.
+struct Log {
+    lookup: Lookup,
+    discovered: Discovered,
+    starts: Arc<OffsetMap>,
+    ends: Option<Arc<OffsetMap>>,
+    /// The time that was asked for, with `kafka.start = "window"`.
+    window_from: Option<EventTime>,
+}
+
+impl Log {
+    /// Waits for Kafka and all topics; `None` when stopped meanwhile.
+    async fn find(
+        config: &Config,
+        definitions: &Definitions,
+        topics: Topics,
+        options: Options,
+        stop: watch::Receiver<bool>,
+    ) -> anyhow::Result<Option<Log>> {
+        let by_window = config.kafka.start == crate::config::Start::Window;
+        let from = EventTime::from_millis(wall_clock_millis()) - reach_back(definitions);
+        let kafka = config.kafka.clone();
+        let stopping = Arc::new(AtomicBool::new(false));
+        let seen = stopping.clone();
+        let find = tokio::task::spawn_blocking(move || {
+            let lookup = Lookup::new(&kafka, topics)?;
+            let discovered = lookup.wait_for_topics(&seen)?;
+            let report = |error: &_| warn!(%error, "waiting for Kafka");
+            let leaders = &discovered.leaders;
+            let starts = lookup
+                .retry(&seen, report, || lookup.start_offsets(&kafka, leaders, from).map(Some))?;
+            let ends = match options.bounded {
+                true => {
+                    let ask = || lookup.offsets(leaders, At::End).map(Some);
+                    Some(Arc::new(lookup.retry(&seen, report, ask)?))
+                }
+                false => None,
+            };
+            let (starts, window_from) = (Arc::new(starts), by_window.then_some(from));
+            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from })
+        });
+        tokio::select! {
+            found = find => found.context("looking for topics panicked")?.map(Some),
+            () = stopped(stop) => {
+                stopping.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+
+    fn coverage(&self, start: i64) -> Coverage {
+        match (start, self.window_from) {
+            (0, _) => Coverage::Everything,
+            (_, Some(from)) => Coverage::From(from),
+            _ => Coverage::Unknown,
+        }
+    }
+}
+
+/// How far back reading has to begin, so that the longest window is full.
+fn reach_back(definitions: &Definitions) -> Span {
+    let longest = definitions.windows.last();
+    let window = longest.map_or(Span::ZERO, |window| window.size + window.slide);
+    window + definitions.max_future + definitions.lateness + definitions.lateness
+}
+
+fn metrics(config: &Config, definitions: &Definitions, topics: &Topics) -> Metrics {
+    let topics: Vec<(Kind, String)> =
+        topics.kinds().map(|(kind, name)| (kind, name.to_owned())).collect();
+    let dimensions: Vec<String> = definitions.dimensions.iter().map(|d| d.name.clone()).collect();
+    let windows: Vec<String> = definitions.windows.iter().map(|w| w.label.clone()).collect();
+    let metrics = Metrics::new(&Labels {
+        topics: &topics,
+        dimensions: &dimensions,
+        windows: &windows,
+        malformed: &Malformed::ALL.map(Malformed::name),
+        redis_errors: &ErrorClass::ALL.map(ErrorClass::name),
+    });
+    for (gauge, dimension) in metrics.merge.entities_limit.iter().zip(&definitions.dimensions) {
+        gauge.set(dimension.entities_max as i64);
+    }
+    for (part, bytes) in config.memory_estimate().parts {
+        metrics.merge.set_memory_limit(part, bytes);
+    }
+    metrics.with_process()
+}
+
+/// Serves the pages until `stop`; the handle aborts them when the daemon ends.
+async fn serve_pages(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Option<PagesTask>> {
+    if config.http.listen.is_empty() {
+        return Ok(None);
+    }
+    let server = Server::bind(&config.http.listen).await?;
+    info!(address = %server.address(), "serving /metrics, /livez and /readyz");
+    let metrics = metrics.clone();
+    let pages = Pages { metrics: Arc::new(move || metrics.render()), health: health.clone() };
+    // The pages outlive the signal: a drain can be watched.
+    let _ = stop;
+    Ok(Some(PagesTask(tokio::spawn(server.run(pages, std::future::pending())))))
+}
+
+struct PagesTask(tokio::task::JoinHandle<()>);
+
+impl Drop for PagesTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn dead_letters(config: &Config) -> anyhow::Result<DeadLetters> {
+    if config.kafka.dead_letter_topic.is_empty() {
+        return Ok(DeadLetters::off());
+    }
+    let client = client::producer(&config.kafka, &config.limits);
+    DeadLetters::start(&client, &config.kafka.dead_letter_topic, config.limits.in_flight_bytes / 4)
+        .context("create the producer of dead letters")
+}
+
+fn count_dead_letters(metrics: &Metrics, dead_letters: &DeadLetters) {
+    if let Some(counters) = dead_letters.counters() {
+        raise_to(
+            &metrics.kafka.dead_letter_errors,
+            counters.failed_attempts.load(Ordering::Relaxed),
+        );
+    }
+}
+
+fn owner(
+    config: &Config,
+    definitions: &Arc<Definitions>,
+    topics: &Topics,
+    links: OwnerLinks,
+) -> Owner {
+    let limits = DecodeLimits {
+        record_bytes_max: usize_of(config.limits.record_bytes),
+        id_bytes_max: config.limits.id_bytes,
+    };
+    let decoder = Decoder::new(&config.fields, definitions, limits);
+    let settings = OwnerSettings {
+        definitions: definitions.clone(),
+        topics: topics.clone(),
+        interval: config.redis.flush / HAND_OVERS_PER_FLUSH,
+        delta_bytes_max: DELTA_BYTES_MAX,
+        max_consecutive_rejects: config.limits.max_consecutive_rejects,
+        lease: Token::new(1),
+    };
+    Owner::new(settings, decoder, links)
+}
+
+fn summary(merger: &Merger, metrics: &Metrics, topics: &Topics, started: Instant) -> Summary {
+    let mut total = LedgerLine::default();
+    let mut by_topic: BTreeMap<String, LedgerLine> = BTreeMap::new();
+    let mut events = 0;
+    for (Partition { kind, .. }, position) in merger.positions() {
+        let ledger = &position.state.ledger;
+        events += ledger.consumed;
+        total.add(ledger);
+        by_topic.entry(topics.name(*kind).to_owned()).or_default().add(ledger);
+    }
+    let (seconds, meta) = (started.elapsed().as_secs_f64(), merger.meta());
+    Summary {
+        events,
+        ledger: total,
+        events_after_close: meta.events_after_close,
+        over_cap: meta.over_cap,
+        windows_closed: metrics.flush.windows_closed.iter().map(|counter| counter.get()).sum(),
+        seconds,
+        events_per_second: events as f64 / seconds,
+        topics: by_topic,
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone will never ask to stop.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn until_stopped<F: Future>(stop: watch::Receiver<bool>, future: F) -> Option<F::Output> {
+    tokio::select! {
+        output = future => Some(output),
+        () = stopped(stop) => None,
+    }
+}
+
+fn usize_of(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Whether an error is a refusal: nothing was touched, and another configuration is needed.
+pub fn is_refusal(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(
+                RedisSinkError::Config(_)
+                    | RedisSinkError::ConfigChanged { .. }
+                    | RedisSinkError::Ended { .. }
+            )
+        ) || cause.is::<client::RefusedProperty>()
+    })
+}
