@@ -18,7 +18,7 @@
 //! `time`, `config`, `sinks`). A rule that both need is written twice, because an error in
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
-//! Pure: everything but [`kafka`], [`produce`], [`observed`], [`run`] and [`verify`], which
+//! Pure: everything but [`kafka`], [`produce`], [`read_back`], [`observed`], [`run`] and [`verify`], which
 //! are the edges.
 
 // In the order in which a record travels.
@@ -45,8 +45,11 @@ pub mod produce;
 
 pub mod oracle;
 
+pub mod read_back;
+
 pub mod observed;
 
+pub mod closed;
 pub mod compare;
 pub mod latest;
 pub mod reconcile;

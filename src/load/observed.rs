@@ -25,6 +25,11 @@ impl Keys {
         format!("{{{}}}:meta", self.prefix)
     }
 
+    /// What the names of closed boards and of closed distinct counts begin with.
+    pub fn closed_views(&self) -> [String; 2] {
+        ["top", "uniques"].map(|what| format!("{{{}}}:closed:{what}:", self.prefix))
+    }
+
     pub fn history(&self, window: &str) -> String {
         format!("{{{}}}:history:{window}", self.prefix)
     }

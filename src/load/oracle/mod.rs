@@ -20,3 +20,15 @@ pub mod facts;
 
 pub mod registers;
 pub mod window;
+
+/// Threads that recount windows and read partitions. More hold more windows in memory at once.
+const THREADS_MAX: usize = 8;
+
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(THREADS_MAX)
+}
+
+/// The thread's result; an error if it has panicked.
+pub fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> anyhow::Result<T> {
+    thread.join().map_err(|_| anyhow::anyhow!("a thread of the oracle has panicked"))
+}
