@@ -32,7 +32,7 @@ use crate::pipeline::delivery::{Ledger, Partition};
 use crate::pipeline::flush::{Plan, Publisher, SinkGone, job_channel};
 use crate::pipeline::handover::{MergedState, Message, Reading, channel};
 use crate::pipeline::merge::{Merger, Position};
-use crate::pipeline::offset::{At, Discovered, Lookup, OffsetMap, Topics};
+use crate::pipeline::offset::{At, Discovered, Lookup, OffsetMap, Topics, until_answered};
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
 use crate::pipeline::protocol::Token;
 use crate::pipeline::source::{Source, SourceSettings};
@@ -322,16 +322,12 @@ impl Log {
         let find = tokio::task::spawn_blocking(move || {
             let lookup = Lookup::new(&kafka, topics)?;
             let discovered = lookup.wait_for_topics(&seen)?;
-            let report = |error: &_| warn!(%error, "waiting for Kafka");
             let leaders = &discovered.leaders;
-            let starts = lookup
-                .retry(&seen, report, || lookup.start_offsets(&kafka, leaders, from).map(Some))?;
-            let ends = match options.bounded {
-                true => {
-                    let ask = || lookup.offsets(leaders, At::End).map(Some);
-                    Some(Arc::new(lookup.retry(&seen, report, ask)?))
-                }
-                false => None,
+            let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
+            let ends = if options.bounded {
+                Some(Arc::new(until_answered(&seen, || lookup.offsets(leaders, At::End))?))
+            } else {
+                None
             };
             let (starts, window_from) = (Arc::new(starts), by_window.then_some(from));
             anyhow::Ok(Log { lookup, discovered, starts, ends, window_from })
