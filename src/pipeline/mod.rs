@@ -12,6 +12,8 @@ mod rebalance;
 
 mod read_order;
 
+mod reading;
+
 pub mod source;
 
 pub mod dead_letter;
