@@ -19,6 +19,7 @@ use crate::config::{KafkaConfig, Start, TopicsConfig};
 use crate::event::Kind;
 use crate::pipeline::client;
 use crate::pipeline::delivery::Partition;
+use crate::pipeline::rebalance::SourceContext;
 use crate::time::EventTime;
 
 /// How long one question may take. A frozen broker costs this much per round.
@@ -124,7 +125,7 @@ pub enum LookupError {
 
 /// Asks the broker about topics and offsets. Every call blocks for a bounded time.
 pub struct Lookup {
-    client: BaseConsumer,
+    client: BaseConsumer<SourceContext>,
     topics: Topics,
     metadata_interval: Duration,
 }
@@ -134,7 +135,8 @@ impl Lookup {
         let config = client::lookup(kafka);
         let millis = config.get("topic.metadata.refresh.interval.ms").and_then(|v| v.parse().ok());
         let metadata_interval = Duration::from_millis(millis.unwrap_or(METADATA_MILLIS));
-        Ok(Self { client: config.create()?, topics, metadata_interval })
+        let client = config.create_with_context(SourceContext::default())?;
+        Ok(Self { client, topics, metadata_interval })
     }
 
     /// How often metadata is to be asked for, as the clients do.
@@ -147,6 +149,7 @@ impl Lookup {
     }
 
     pub fn discover(&self) -> Result<Discovered, KafkaError> {
+        self.drain_events();
         let mut discovered = Discovered::default();
         for (kind, name) in &self.topics.names {
             let metadata = self.client.fetch_metadata(Some(name), ANSWER_TIMEOUT)?;
@@ -174,6 +177,7 @@ impl Lookup {
         if partitions.is_empty() {
             return Ok(OffsetMap::new());
         }
+        self.drain_events();
         let asked = match at {
             At::Start => Offset::Beginning,
             At::End => Offset::End,
@@ -196,6 +200,15 @@ impl Lookup {
             }
         }
         Ok(offsets)
+    }
+
+    /// Errors of the client pile up until they are polled.
+    fn drain_events(&self) {
+        for _ in 0..1000 {
+            if self.client.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
     }
 
     /// Offsets of partitions whoever leads them: one request per leader, all of which must answer.

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -28,10 +29,33 @@ pub enum Rebalance {
     },
 }
 
+/// Keeps an error that repeats from filling the log: it is said when it changes, and again
+/// after a while.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    last: Option<(String, Instant)>,
+}
+
+/// Shorter: more lines while a broker is away. Longer: an outage that comes back with the
+/// same error within that time is not said.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
+
+impl Complaint {
+    pub fn is_news(&mut self, text: &str, now: Instant) -> bool {
+        let repeated = |(last, said): &(String, Instant)| last == text && now - *said < SAY_AGAIN;
+        if self.last.as_ref().is_some_and(repeated) {
+            return false;
+        }
+        self.last = Some((text.to_owned(), now));
+        true
+    }
+}
+
 /// Collects what librdkafka reports about one consumer.
 #[derive(Default)]
 pub struct SourceContext {
     asked: Mutex<VecDeque<Rebalance>>,
+    complaint: Mutex<Complaint>,
     /// From now on rebalances are answered in the callback.
     closing: AtomicBool,
 }
@@ -58,7 +82,10 @@ impl ClientContext for SourceContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "Kafka client");
+        let mut complaint = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaint.is_news(&error.to_string(), Instant::now()) {
+            warn!(%error, reason, "Kafka client");
+        }
     }
 }
 
@@ -131,5 +158,19 @@ pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
             debug!(target: "librdkafka", facility, message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_said_when_it_changes_and_again_after_a_while() {
+        let mut complaint = Complaint::default();
+        let start = Instant::now();
+        let said = [("down", 0), ("down", 1), ("auth", 2), ("down", 3), ("down", 32), ("down", 33)]
+            .map(|(text, secs)| complaint.is_news(text, start + Duration::from_secs(secs)));
+        assert_eq!(said, [true, false, true, true, false, true]);
     }
 }
