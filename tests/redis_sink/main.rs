@@ -3,6 +3,7 @@
 
 mod content;
 mod fixture;
+mod scripts;
 mod server;
 mod start;
 mod trouble;

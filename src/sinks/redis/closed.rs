@@ -5,7 +5,6 @@ use redis::aio::MultiplexedConnection;
 use super::content::{self, View};
 use super::keys::Place;
 use super::scripts::{self, Answer};
-use super::session::{Pending, Write};
 use super::{Failure, KEYS_MAX, RedisSink, ttl_millis};
 use crate::event::Kind;
 use crate::pipeline::view::ClosedView;
@@ -54,18 +53,19 @@ impl RedisSink {
         for (name, value) in content::history(closed) {
             invocation.arg(name.as_ref()).arg(value);
         }
-        self.pending.push(Pending { seq, write: Write::Close { window, end } });
+        self.pending.push(seq);
         let answer = scripts::run(&invocation, connection).await?;
         if answer == Answer::Old {
             // Entries above this one stood there once and were deleted by hand: the stream
             // remembers. The staged views stay invisible and are removed.
-            self.pending.retain(|pending| pending.seq != seq);
+            self.pending.retain(|&pending| pending != seq);
             self.discard_staged(connection).await?;
             self.windows[window].closed(end);
             report.history_skipped += 1;
             return Ok(());
         }
         let words = self.written(answer, seq)?;
+        self.windows[window].closed(end);
         self.staged.clear();
         report.keys_written += 1 + views.len() as u64;
         if closed_keep > 0 {

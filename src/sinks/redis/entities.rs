@@ -25,10 +25,18 @@ pub struct Entities {
 #[derive(Clone, Debug)]
 struct Entity {
     /// By window: what the hash says.
-    metrics: Vec<Option<Metrics>>,
+    says: Vec<Says>,
     /// The hash is of an earlier run, so it must be deleted before the first write.
     stale: bool,
     refreshed: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    Nothing,
+    /// A write may have failed.
+    Unknown,
+    Metrics(Metrics),
 }
 
 /// What happens to one hash.
@@ -59,7 +67,7 @@ impl Entities {
     /// Hashes of an earlier run.
     pub fn load(&mut self, keys: impl IntoIterator<Item = String>, now: Instant) {
         let windows = self.written.len();
-        let stale = || Entity { metrics: vec![None; windows], stale: true, refreshed: now };
+        let stale = || Entity { says: vec![Says::Nothing; windows], stale: true, refreshed: now };
         self.known = keys.into_iter().map(|key| (key, stale())).collect();
         self.written = vec![false; windows];
     }
@@ -86,12 +94,12 @@ impl Entities {
                 continue;
             }
             let elsewhere = entity
-                .metrics
+                .says
                 .iter()
                 .enumerate()
-                .any(|(index, metrics)| index != window && metrics.is_some());
+                .any(|(index, says)| index != window && *says != Says::Nothing);
             if elsewhere {
-                if entity.metrics[window].is_some() {
+                if entity.says[window] != Says::Nothing {
                     let change = Change::Write { afresh: false, index: false, metrics: None };
                     plan.changes.insert(key.clone(), change);
                 }
@@ -102,7 +110,7 @@ impl Entities {
         for (key, metrics) in named {
             let known = self.known.get(&key);
             let current = known.is_some_and(|entity| {
-                entity.metrics[window] == Some(metrics)
+                entity.says[window] == Says::Metrics(metrics)
                     && now.saturating_duration_since(entity.refreshed) < half_life
             });
             if current {
@@ -110,33 +118,50 @@ impl Entities {
                 continue;
             }
             let afresh = known.is_some_and(|entity| entity.stale);
-            let change = Change::Write { afresh, index: known.is_none(), metrics: Some(metrics) };
+            // A key in doubt may have been deleted, and its index entry with it.
+            let index = known.is_none_or(|entity| entity.says.contains(&Says::Unknown));
+            let change = Change::Write { afresh, index, metrics: Some(metrics) };
             plan.changes.insert(key, change);
         }
         plan
     }
 
+    /// The plan is about to be carried out.
+    pub fn doubt(&mut self, plan: &Plan, window: usize, now: Instant) {
+        for (key, change) in &plan.changes {
+            let entity = self.entry(key, now);
+            // A hash of an earlier run stays one until it is known to be replaced.
+            if !entity.stale || *change != Change::Delete {
+                entity.says[window] = Says::Unknown;
+            }
+        }
+    }
+
     /// The plan has been carried out.
     pub fn apply(&mut self, plan: Plan, window: usize, now: Instant) {
-        let windows = self.written.len();
         for (key, change) in plan.changes {
             match change {
                 Change::Delete => {
                     self.known.remove(&key);
                 }
                 Change::Write { metrics, .. } => {
-                    let entity = self.known.entry(key).or_insert_with(|| Entity {
-                        metrics: vec![None; windows],
-                        stale: false,
-                        refreshed: now,
-                    });
-                    entity.metrics[window] = metrics;
+                    let entity = self.entry(&key, now);
+                    entity.says[window] = metrics.map_or(Says::Nothing, Says::Metrics);
                     entity.stale = false;
                     entity.refreshed = now;
                 }
             }
         }
         self.written[window] = true;
+    }
+
+    fn entry(&mut self, key: &str, now: Instant) -> &mut Entity {
+        let windows = self.written.len();
+        self.known.entry(key.to_owned()).or_insert_with(|| Entity {
+            says: vec![Says::Nothing; windows],
+            stale: false,
+            refreshed: now,
+        })
     }
 }
 
@@ -212,6 +237,25 @@ mod tests {
         assert_eq!(step(&mut entities, 0, &[]), ["trim n:product:a", "delete n:product:b"]);
         assert_eq!(step(&mut entities, 1, &[]), ["delete n:product:a"]);
         assert_eq!(step(&mut entities, 1, &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_failed_plan_is_made_up_for_whatever_follows() {
+        let keys = Keys::new("n").unwrap();
+        let now = Instant::now();
+        let mut entities = Entities::new(2);
+        step(&mut entities, 0, &[entity("a", 1), entity("b", 1), entity("c", 1)]);
+        step(&mut entities, 1, &[entity("a", 1), entity("c", 1)]);
+        let failed = [entity("a", 2), entity("d", 1)];
+        let plan = entities.plan(&keys, &definitions(), 0, &failed, now, HALF);
+        entities.doubt(&plan, 0, now);
+        // As before the failure: a was perhaps written, b deleted, c trimmed, d added.
+        let before = [entity("a", 1), entity("b", 1)];
+        assert_eq!(
+            step(&mut entities, 0, &before),
+            ["add n:product:a", "add n:product:b", "trim n:product:c", "delete n:product:d"]
+        );
+        assert_eq!(step(&mut entities, 0, &before), Vec::<String>::new());
     }
 
     #[test]

@@ -68,7 +68,6 @@ use self::health::RedisHealth;
 use self::keys::Keys;
 use self::lineage::Lineage;
 use self::scripts::Scripts;
-use self::session::Pending;
 use self::shadow::Shadow;
 use super::{FlushReport, Sink};
 use crate::config::{EntityHashes, FieldsConfig, LimitsConfig, RedisConfig, TopicsConfig};
@@ -84,8 +83,8 @@ pub struct RedisSink {
     health: Arc<RedisHealth>,
     outage: Option<Outage>,
     lineage: Lineage,
-    /// Writes whose outcome is not known yet.
-    pending: Vec<Pending>,
+    /// Sequence numbers of writes whose outcome is not known yet.
+    pending: Vec<u64>,
     /// Temporary keys that may have been left behind by a failed attempt.
     staged: Vec<String>,
     /// Whether the fields below agree with Redis. False from the start of a flush to its

@@ -9,7 +9,6 @@ use super::commands::Batch;
 use super::content::{self, Fields, View};
 use super::keys::Place;
 use super::scripts::{self, Answer};
-use super::session::{Pending, Write};
 use super::shadow::Effects;
 use super::{Failure, KEYS_MAX, RedisSink, ttl_millis, unix_millis};
 use crate::pipeline::view::{Flush, LatestView, Meta};
@@ -55,7 +54,7 @@ impl RedisSink {
             let seq = self.lineage.issue();
             let fields = ended.into_iter().collect();
             let swap = Swap { seq, fields, ..Swap::default() };
-            self.swap(&mut connection, swap, Write::Meta, &flush.meta).await?;
+            self.swap(&mut connection, &swap, &flush.meta).await?;
         }
         self.synced = true;
         Ok(())
@@ -81,14 +80,16 @@ impl RedisSink {
         let seq = self.lineage.issue();
         let staged: Vec<&View> = plan.write.iter().map(|(view, _)| view).collect();
         report.bytes += self.stage(connection, seq, &staged, ttl_millis(ttl)).await?;
-        let effects = plan.effects();
         let fields =
             content::window_meta(latest, &spec.label, seq, unix_millis(), &self.settings.topics);
         let notice = serde_json::json!({
             "window": spec.label, "seq": seq, "window_end": latest.view.end.millis(),
         });
-        let swap = Swap { seq, effects: effects.clone(), fields, notice: Some(notice.to_string()) };
-        self.swap(connection, swap, Write::Swap { window, effects }, meta).await?;
+        let effects = plan.effects();
+        self.windows[window].main.doubt(&effects);
+        let swap = Swap { seq, effects, fields, notice: Some(notice.to_string()) };
+        self.swap(connection, &swap, meta).await?;
+        self.windows[window].main.apply(swap.effects, now);
         report.keys_written += plan.write.len() as u64;
         report.keys_deleted += plan.remove.len() as u64;
         report.keys_unchanged += plan.unchanged;
@@ -105,8 +106,7 @@ impl RedisSink {
     async fn swap(
         &mut self,
         connection: &mut MultiplexedConnection,
-        swap: Swap,
-        write: Write,
+        swap: &Swap,
         meta: &Meta,
     ) -> Result<(), Failure> {
         let settings = &self.settings;
@@ -114,7 +114,7 @@ impl RedisSink {
         let (mut fields, absent) =
             content::meta(meta, &settings.definitions, &settings.topics, &through);
         fields.push(("flushed_at".into(), unix_millis().to_string()));
-        fields.extend(swap.fields);
+        fields.extend_from_slice(&swap.fields);
         let mut invocation = self.scripts.swap.prepare_invoke();
         invocation.key(settings.keys.meta());
         for (number, (key, _)) in swap.effects.written.iter().enumerate() {
@@ -125,7 +125,7 @@ impl RedisSink {
         }
         invocation.arg(&self.lineage.token).arg(self.lineage.expected()).arg(swap.seq);
         invocation.arg(swap.effects.written.len());
-        match swap.notice {
+        match &swap.notice {
             Some(notice) => invocation.arg(settings.keys.flushes()).arg(notice),
             None => invocation.arg("").arg(""),
         };
@@ -134,7 +134,7 @@ impl RedisSink {
             invocation.arg(name.as_ref()).arg(value);
         }
         invocation.arg(absent);
-        self.pending.push(Pending { seq: swap.seq, write });
+        self.pending.push(swap.seq);
         let answer = scripts::run(&invocation, connection).await?;
         self.written(answer, swap.seq)?;
         self.staged.clear();
@@ -194,7 +194,7 @@ impl RedisSink {
                 Ok(words)
             }
             Err(failure) => {
-                self.pending.retain(|pending| pending.seq != seq);
+                self.pending.retain(|&pending| pending != seq);
                 Err(failure)
             }
         }

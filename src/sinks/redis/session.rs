@@ -11,23 +11,8 @@ use super::error::{RedisSinkError, Refusal};
 use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
-use super::shadow::Effects;
 use super::{Failure, RedisSink, WindowState};
 use crate::time::EventTime;
-
-/// A write on its way, and what it changes if it lands.
-#[derive(Debug)]
-pub struct Pending {
-    pub seq: u64,
-    pub write: Write,
-}
-
-#[derive(Debug)]
-pub enum Write {
-    Swap { window: usize, effects: Effects },
-    Close { window: usize, end: EventTime },
-    Meta,
-}
 
 /// XREVRANGE's answer: entries of id and fields.
 type Entries = Vec<(String, Vec<String>)>;
@@ -61,9 +46,9 @@ impl RedisSink {
         connection: &mut MultiplexedConnection,
     ) -> Result<(), Failure> {
         let stored = self.read_stored(connection).await?;
-        let pending: Vec<u64> = self.pending.iter().map(|pending| pending.seq).collect();
-        match self.lineage.judge(&stored, &pending) {
+        match self.lineage.judge(&stored, &self.pending) {
             Verdict::Current => {}
+            // Its keys are in doubt and will be written once more: the values may have changed.
             Verdict::Landed(seq) => self.settle(seq),
             Verdict::Fenced(holder) => return Err(Failure::Fatal(self.fenced(holder))),
             Verdict::Lost => {
@@ -93,20 +78,10 @@ impl RedisSink {
         Ok(())
     }
 
-    /// A write has landed: what it changed is now known, and none before it can land any more,
-    /// because it expected an older number.
+    /// A write has landed. None that is still pending can: it expects an older number.
     pub(super) fn settle(&mut self, seq: u64) {
         self.lineage.landed(seq);
-        let landed = self.pending.iter().position(|pending| pending.seq == seq);
-        let landed = landed.map(|index| self.pending.swap_remove(index).write);
         self.pending.clear();
-        match landed {
-            Some(Write::Swap { window, effects }) => {
-                self.windows[window].main.apply(effects, Instant::now());
-            }
-            Some(Write::Close { window, end }) => self.windows[window].closed(end),
-            Some(Write::Meta) | None => {}
-        }
     }
 
     pub(super) fn fenced(&self, holder: String) -> RedisSinkError {

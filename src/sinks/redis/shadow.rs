@@ -1,7 +1,8 @@
 //! What we know Redis to hold, so that only changes are written.
 //!
-//! Plans are made without changing anything and applied once Redis has confirmed them: a
-//! failed flush plans the same again.
+//! A plan compares; before it is carried out its keys are doubted, and once Redis has confirmed
+//! it is applied. What a failed or cancelled flush may have written is thus written again by
+//! the next one, whatever that one wants to say.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::RandomState;
@@ -20,7 +21,8 @@ pub struct Shadow {
 enum Known {
     /// Removed, or found empty: nothing to remove again.
     Absent,
-    /// It may stand there from before; what it says is not known.
+    /// It may stand there, from before or from a write that may have failed; what it says is
+    /// not known.
     Unknown,
     Present {
         digest: u64,
@@ -114,6 +116,15 @@ impl Shadow {
         plan
     }
 
+    /// These changes are about to be written.
+    pub fn doubt(&mut self, effects: &Effects) {
+        let keys = effects.written.iter().map(|(key, _)| key).chain(&effects.removed);
+        for key in keys {
+            self.known.insert(key.clone(), Known::Unknown);
+        }
+    }
+
+    /// These changes have been written.
     pub fn apply(&mut self, effects: Effects, now: Instant) {
         for (key, digest) in effects.written {
             self.known.insert(key, Known::Present { digest, refreshed: now });
@@ -171,6 +182,19 @@ mod tests {
         assert_eq!(summary(&same), (vec![], vec![], vec![], 2));
         let changed = shadow.plan([view("a", b""), view("b", b"2")], start, HALF);
         assert_eq!(summary(&changed), (vec!["b".into()], vec!["a".into()], vec![], 0));
+    }
+
+    /// A write that was doubted and never confirmed may or may not stand there.
+    #[test]
+    fn doubted_keys_are_written_again() {
+        let start = Instant::now();
+        let mut shadow = Shadow::default();
+        let plan = shadow.plan([view("a", b"1"), view("b", b"1")], start, HALF);
+        shadow.apply(plan.effects(), start);
+        let failed = shadow.plan([view("a", b"2"), view("b", b"")], start, HALF);
+        shadow.doubt(&failed.effects());
+        let back = shadow.plan([view("a", b"1"), view("b", b"1")], start, HALF);
+        assert_eq!(summary(&back), (vec!["a".into(), "b".into()], vec![], vec![], 0));
     }
 
     #[test]

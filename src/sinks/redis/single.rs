@@ -33,6 +33,7 @@ impl RedisSink {
         let views = content::entity_views(&keys, &definitions, Place::Latest, &latest.view);
         let plan = self.windows[window].uniques.plan_all(views, now, ttl / 2);
         let effects = plan.effects();
+        self.windows[window].uniques.doubt(&effects);
         let (unchanged, mut refresh) = (plan.unchanged, plan.refresh);
         let write: Vec<View> = plan.write.into_iter().map(|(view, _)| view).collect();
         self.put(connection, &index, &write, &plan.remove, ttl_millis(ttl), report).await?;
@@ -118,6 +119,7 @@ impl RedisSink {
             now,
             ttl / 2,
         );
+        self.entities.doubt(&plan, window, now);
         let names: Vec<String> =
             Metric::ALL.iter().map(|metric| format!("{}.{label}", metric.name())).collect();
         let index = settings.keys.entities_index();
