@@ -46,6 +46,9 @@ impl Cluster {
             ("queued.min.messages", "500000"),
             ("queued.max.messages.kbytes", "262144"),
             ("fetch.queue.backoff.ms", "5"),
+            // Only what is there is read, so a fetch has nothing to wait for; and one that waits
+            // at the end of a partition would hold up the next partition.
+            ("fetch.wait.max.ms", "10"),
         ])
         .create()
         .context("create the Kafka consumer")
