@@ -45,7 +45,7 @@ fn facts(definitions: &Definitions) -> Facts {
         (400, "a", "u"),
     ];
     let mut facts = Facts::new(definitions);
-    facts.begin_partition("click", 0);
+    facts.add_partition("click", 0);
     let mut judge = Judge::new(definitions, Kind::Click);
     for (offset, (second, product, user)) in (0..).zip(clicks) {
         let time = T0_MS + second * 1000;
@@ -55,8 +55,8 @@ fn facts(definitions: &Definitions) -> Facts {
         let payload = Some(json.as_bytes());
         let verdict = judge.judge(&LogRecord { offset, kafka_time_ms: Some(time), payload });
         let Verdict::Applied(valid) = verdict else { panic!("{verdict:?}") };
-        facts.note_newest(offset, judge.newest());
-        facts.push(offset, &valid);
+        facts.note_newest(0, offset, judge.newest());
+        facts.push(0, offset, &valid);
     }
     facts.sort();
     facts
