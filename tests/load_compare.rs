@@ -9,7 +9,7 @@ use nazar::load::kafka::LogRecord;
 use nazar::load::kind::Kind;
 use nazar::load::latest::{Judged, compare_latest};
 use nazar::load::ledger::Counts;
-use nazar::load::observed::{Fields, Keys, LatestSnapshot, Observed, Rows};
+use nazar::load::observed::{Fields, Keys, LatestSnapshot, Observed, Rows, Views};
 use nazar::load::oracle::definitions::Definitions;
 use nazar::load::oracle::facts::Facts;
 use nazar::load::oracle::judge::{Judge, Verdict};
@@ -80,11 +80,7 @@ impl Observed for Picture {
         Ok(self.hashes.get(key).cloned().unwrap_or_default())
     }
 
-    fn views(
-        &mut self,
-        boards: &[String],
-        values: &[String],
-    ) -> anyhow::Result<(Vec<Rows>, Vec<Option<Vec<u8>>>)> {
+    fn views(&mut self, boards: &[String], values: &[String]) -> anyhow::Result<Views> {
         let rows = boards.iter().map(|key| self.boards.get(key).cloned().unwrap_or_default());
         let bytes = values.iter().map(|key| self.values.get(key).cloned());
         Ok((rows.collect(), bytes.collect()))

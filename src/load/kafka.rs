@@ -119,11 +119,23 @@ pub fn log_bounds(
     topic: &str,
     partitions: u32,
 ) -> anyhow::Result<Vec<(i64, i64)>> {
+    let deadline = Instant::now() + TIMEOUT;
     (0..partitions as i32)
         .map(|partition| {
-            consumer
-                .fetch_watermarks(topic, partition, TIMEOUT)
-                .with_context(|| format!("ask the broker for the offsets of {topic}/{partition}"))
+            loop {
+                match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+                    Ok(bounds) => return Ok(bounds),
+                    // A topic that was just created has no leader at first.
+                    Err(error) if is_transient(&error) && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(200));
+                    }
+                    Err(error) => {
+                        return Err(error).with_context(|| {
+                            format!("ask the broker for the offsets of {topic}/{partition}")
+                        });
+                    }
+                }
+            }
         })
         .collect()
 }
@@ -220,6 +232,8 @@ fn is_transient(error: &KafkaError) -> bool {
                 | OperationTimedOut
                 | RequestTimedOut
                 | NotLeaderForPartition
+                | UnknownTopicOrPartition
+                | UnknownPartition
                 | LeaderNotAvailable
         )
     )
