@@ -9,7 +9,7 @@ use nazar::load::kafka::LogRecord;
 use nazar::load::kind::Kind;
 use nazar::load::latest::{Judged, compare_latest};
 use nazar::load::ledger::Counts;
-use nazar::load::observed::{Fields, Keys, LatestSnapshot, Observed, Rows};
+use nazar::load::observed::{Fields, Keys, LatestSnapshot, Observed, Rows, Views};
 use nazar::load::oracle::definitions::Definitions;
 use nazar::load::oracle::facts::Facts;
 use nazar::load::oracle::judge::{Judge, Verdict};
@@ -45,7 +45,7 @@ fn facts(definitions: &Definitions) -> Facts {
         (400, "a", "u"),
     ];
     let mut facts = Facts::new(definitions);
-    facts.begin_partition("click", 0);
+    facts.add_partition("click", 0);
     let mut judge = Judge::new(definitions, Kind::Click);
     for (offset, (second, product, user)) in (0..).zip(clicks) {
         let time = T0_MS + second * 1000;
@@ -55,8 +55,8 @@ fn facts(definitions: &Definitions) -> Facts {
         let payload = Some(json.as_bytes());
         let verdict = judge.judge(&LogRecord { offset, kafka_time_ms: Some(time), payload });
         let Verdict::Applied(valid) = verdict else { panic!("{verdict:?}") };
-        facts.note_newest(offset, judge.newest());
-        facts.push(offset, &valid);
+        facts.note_newest(0, offset, judge.newest());
+        facts.push(0, offset, &valid);
     }
     facts.sort();
     facts
@@ -80,11 +80,7 @@ impl Observed for Picture {
         Ok(self.hashes.get(key).cloned().unwrap_or_default())
     }
 
-    fn views(
-        &mut self,
-        boards: &[String],
-        values: &[String],
-    ) -> anyhow::Result<(Vec<Rows>, Vec<Option<Vec<u8>>>)> {
+    fn views(&mut self, boards: &[String], values: &[String]) -> anyhow::Result<Views> {
         let rows = boards.iter().map(|key| self.boards.get(key).cloned().unwrap_or_default());
         let bytes = values.iter().map(|key| self.values.get(key).cloned());
         Ok((rows.collect(), bytes.collect()))

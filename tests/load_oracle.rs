@@ -43,7 +43,7 @@ struct Log<'a> {
 impl<'a> Log<'a> {
     fn new(definitions: &'a Definitions, kind: Kind) -> Self {
         let mut facts = Facts::new(definitions);
-        facts.begin_partition("click", 0);
+        facts.add_partition("click", 0);
         Self { judge: Judge::new(definitions, kind), facts, reasons: Vec::new() }
     }
 
@@ -52,9 +52,9 @@ impl<'a> Log<'a> {
         let record = LogRecord { offset, kafka_time_ms: Some(kafka_time_ms), payload };
         let verdict = self.judge.judge(&record);
         self.reasons.push(verdict.reason());
-        self.facts.note_newest(offset, self.judge.newest());
+        self.facts.note_newest(0, offset, self.judge.newest());
         if let Verdict::Applied(valid) = verdict {
-            self.facts.push(offset, &valid);
+            self.facts.push(0, offset, &valid);
         }
     }
 

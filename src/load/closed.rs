@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::compare::{self, Differences};
+use super::compare::{self, Differences, Kept};
 use super::observed::{Fields, Keys, Observed};
 use super::oracle::definitions::{Definitions, Window};
 use super::oracle::facts::Facts;
@@ -162,8 +162,7 @@ impl Pass<'_> {
                 self.keys,
                 &window.label,
                 &truth,
-                entry,
-                is_kept(limits.closed_keep, truth.end_ms),
+                Kept { entry, has_views: is_kept(limits.closed_keep, truth.end_ms) },
                 observed,
                 differences,
             )?;

@@ -206,15 +206,21 @@ pub fn compare_fields(key: &str, truth: &Truth, found: &Fields, differences: &mu
     }
 }
 
-/// Compares one closed window whose history entry is `entry`; returns (demanded, found).
-/// Boards and distinct counts are only read where they are kept.
+/// What there should be of a closed window.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept<'a> {
+    pub entry: Option<&'a Fields>,
+    /// Whether boards and distinct counts have not been trimmed yet.
+    pub has_views: bool,
+}
+
+/// Compares one closed window; returns (demanded, found).
 pub fn compare_closed(
     definitions: &Definitions,
     keys: &Keys,
     window: &str,
     truth: &Truth,
-    entry: Option<&Fields>,
-    views_are_kept: bool,
+    Kept { entry, has_views }: Kept<'_>,
     observed: &mut dyn Observed,
     differences: &mut Differences,
 ) -> anyhow::Result<(Tally, Tally)> {
@@ -229,7 +235,7 @@ pub fn compare_closed(
         ),
     }
     let (mut demanded, mut found) = (Tally::default(), Tally::default());
-    if views_are_kept {
+    if has_views {
         let names = closed_keys(definitions, keys, window, truth);
         let sketch_keys: Vec<String> = names.sketches.iter().map(|(key, _)| key.clone()).collect();
         let (rows, values) = observed.views(&names.boards, &sketch_keys)?;

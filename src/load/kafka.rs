@@ -1,5 +1,6 @@
 //! The Kafka edge of the generator and the oracle: topics, offsets, and reading a log back.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -42,10 +43,12 @@ impl Cluster {
         self.client_config(&[
             ("group.id", "nazar-load-verify"),
             ("enable.auto.commit", "false"),
-            ("enable.partition.eof", "true"),
             ("queued.min.messages", "500000"),
             ("queued.max.messages.kbytes", "262144"),
             ("fetch.queue.backoff.ms", "5"),
+            // Only what is there is read, so a fetch has nothing to wait for; and one that waits
+            // at the end of a partition would hold up the next partition.
+            ("fetch.wait.max.ms", "10"),
         ])
         .create()
         .context("create the Kafka consumer")
@@ -116,11 +119,23 @@ pub fn log_bounds(
     topic: &str,
     partitions: u32,
 ) -> anyhow::Result<Vec<(i64, i64)>> {
+    let deadline = Instant::now() + TIMEOUT;
     (0..partitions as i32)
         .map(|partition| {
-            consumer
-                .fetch_watermarks(topic, partition, TIMEOUT)
-                .with_context(|| format!("ask the broker for the offsets of {topic}/{partition}"))
+            loop {
+                match consumer.fetch_watermarks(topic, partition, TIMEOUT) {
+                    Ok(bounds) => return Ok(bounds),
+                    // A topic that was just created has no leader at first.
+                    Err(error) if is_transient(&error) && Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(200));
+                    }
+                    Err(error) => {
+                        return Err(error).with_context(|| {
+                            format!("ask the broker for the offsets of {topic}/{partition}")
+                        });
+                    }
+                }
+            }
         })
         .collect()
 }
@@ -134,66 +149,92 @@ pub struct LogRecord<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
-/// Hands over the records in `[from, to)` of one partition, in order.
-pub fn read_partition(
+/// The records `[from, to)` of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub topic: String,
+    pub partition: u32,
+    pub from: i64,
+    pub to: i64,
+}
+
+/// Hands over the records of all ranges, each partition's in order, the partitions mixed.
+/// `each` gets the index of the range and the record.
+///
+/// Limit: a range whose last offset is no record (the marker of a transaction) never ends, and
+/// is reported as a log that yields nothing.
+pub fn read_ranges(
     consumer: &BaseConsumer,
-    topic: &str,
-    partition: u32,
-    (from, to): (i64, i64),
-    mut each: impl FnMut(LogRecord<'_>),
+    ranges: &[&Range],
+    mut each: impl FnMut(usize, LogRecord<'_>),
 ) -> anyhow::Result<()> {
-    if from >= to {
-        return Ok(());
-    }
     let mut assignment = TopicPartitionList::new();
-    assignment
-        .add_partition_offset(topic, partition as i32, Offset::Offset(from))
-        .context("choose the offset to read from")?;
-    consumer.assign(&assignment).with_context(|| format!("assign {topic}/{partition}"))?;
+    let mut open: HashMap<i32, Vec<usize>> = HashMap::new();
+    let mut open_count = 0usize;
+    for (at, range) in ranges.iter().enumerate().filter(|(_, range)| range.from < range.to) {
+        let (partition, from) = (range.partition as i32, Offset::Offset(range.from));
+        assignment
+            .add_partition_offset(&range.topic, partition, from)
+            .context("choose the offset to read from")?;
+        open.entry(partition).or_default().push(at);
+        open_count += 1;
+    }
+    consumer.assign(&assignment).context("assign the partitions")?;
     let mut last_progress = Instant::now();
-    let result = loop {
-        match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => {
-                last_progress = Instant::now();
-                // Offsets may be missing (transactions, compaction), so the end is passed, not met.
-                if message.offset() >= to {
-                    break Ok(());
-                }
-                each(LogRecord {
+    while open_count > 0 {
+        let message = match consumer.poll(Duration::from_millis(200)) {
+            Some(Ok(message)) => message,
+            Some(Err(error)) if !is_transient(&error) => {
+                return Err(error).context("read the log back");
+            }
+            _ => {
+                let silent = last_progress.elapsed();
+                ensure!(silent < READ_STALL, "the log has yielded nothing for {silent:?}");
+                continue;
+            }
+        };
+        last_progress = Instant::now();
+        let Some(candidates) = open.get_mut(&message.partition()) else { continue };
+        let is_of = |&at: &usize| ranges[at].topic == message.topic();
+        let Some(place) = candidates.iter().position(is_of) else { continue };
+        let at = candidates[place];
+        let to = ranges[at].to;
+        if message.offset() < to {
+            each(
+                at,
+                LogRecord {
                     offset: message.offset(),
                     kafka_time_ms: message.timestamp().to_millis(),
                     payload: message.payload(),
-                });
-                if message.offset() + 1 >= to {
-                    break Ok(());
-                }
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => break Ok(()),
-            Some(Err(error)) if error.rdkafka_error_code().is_some_and(is_transient) => {}
-            Some(Err(error)) => {
-                break Err(error).with_context(|| format!("read {topic}/{partition}"));
-            }
-            None => {}
+                },
+            );
         }
-        if last_progress.elapsed() > READ_STALL {
-            break Err(anyhow::anyhow!(
-                "{topic}/{partition} has yielded nothing for {READ_STALL:?}"
-            ));
+        if message.offset() + 1 >= to {
+            candidates.swap_remove(place);
+            open_count -= 1;
+            let mut done = TopicPartitionList::new();
+            done.add_partition(message.topic(), message.partition());
+            // Else records behind the range would be fetched until all others are done.
+            consumer.pause(&done).context("pause a partition that was read")?;
         }
-    };
-    consumer.unassign().context("unassign")?;
-    result
+    }
+    consumer.unassign().context("unassign the partitions")
 }
 
 /// librdkafka goes on by itself after these.
-fn is_transient(code: RDKafkaErrorCode) -> bool {
+fn is_transient(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::*;
     matches!(
-        code,
-        RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::RequestTimedOut
-            | RDKafkaErrorCode::NotLeaderForPartition
-            | RDKafkaErrorCode::LeaderNotAvailable
+        error.rdkafka_error_code(),
+        Some(
+            BrokerTransportFailure
+                | AllBrokersDown
+                | OperationTimedOut
+                | RequestTimedOut
+                | NotLeaderForPartition
+                | UnknownTopicOrPartition
+                | UnknownPartition
+                | LeaderNotAvailable
+        )
     )
 }

@@ -104,17 +104,16 @@ pub type Rows = Vec<(String, f64)>;
 /// Fields of a hash or a stream entry.
 pub type Fields = BTreeMap<String, String>;
 
+/// Boards, and string values where they exist.
+pub type Views = (Vec<Rows>, Vec<Option<Vec<u8>>>);
+
 /// Everything that is compared comes through here: Redis, or a picture of it in memory.
 pub trait Observed {
     /// The history entries of a window by window end.
     fn history(&mut self, key: &str) -> anyhow::Result<BTreeMap<i64, Fields>>;
     fn hash(&mut self, key: &str) -> anyhow::Result<Fields>;
     /// Boards and string values, each in the order asked for. A board that does not exist is empty.
-    fn views(
-        &mut self,
-        boards: &[String],
-        values: &[String],
-    ) -> anyhow::Result<(Vec<Rows>, Vec<Option<Vec<u8>>>)>;
+    fn views(&mut self, boards: &[String], values: &[String]) -> anyhow::Result<Views>;
     /// The keys that begin so.
     fn keys(&mut self, beginning: &str) -> anyhow::Result<Vec<String>>;
 }
@@ -209,8 +208,6 @@ fn add_views(pipe: &mut redis::Pipeline, boards: &[String], values: &[String]) {
         pipe.get(key);
     }
 }
-
-type Views = (Vec<Rows>, Vec<Option<Vec<u8>>>);
 
 fn split_views(
     mut answer: impl Iterator<Item = redis::Value>,

@@ -1,9 +1,8 @@
 //! Reading the log back and judging it: which part of each partition, and several at a time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use anyhow::Context;
 
-use super::kafka::{self, Cluster};
-use super::kind::Kind;
+use super::kafka::{self, Cluster, Range};
 use super::ledger::Counts;
 use super::oracle::definitions::Definitions;
 use super::oracle::facts::Facts;
@@ -11,16 +10,6 @@ use super::oracle::judge::{Judge, Verdict};
 use super::oracle::{join, threads};
 use super::reconcile::TopicRead;
 use super::run_file::RunFile;
-
-/// The part of one partition's log that is judged.
-#[derive(Clone, Debug)]
-pub struct Range {
-    pub kind: Kind,
-    pub topic: String,
-    pub partition: u32,
-    pub from: i64,
-    pub to: i64,
-}
 
 /// From where the run began, or the log; to where the run ended, or the log. Says in `notes`
 /// what of it is gone or was added.
@@ -33,7 +22,7 @@ pub fn ranges(
 ) -> anyhow::Result<Vec<Range>> {
     let consumer = cluster.consumer()?;
     let mut ranges = Vec::new();
-    for (kind, topic) in definitions.topics() {
+    for (_, topic) in definitions.topics() {
         let partitions = kafka::partition_counts(&consumer, &[topic])?[0];
         let bounds = kafka::log_bounds(&consumer, topic, partitions)?;
         let written = run.topics.iter().find(|written| written.topic == topic);
@@ -45,13 +34,7 @@ pub fn ranges(
             let to = written.and_then(|run| run.end_offsets.get(at)).copied().unwrap_or(end);
             lost += (first - from).max(0);
             beyond += (end - to).max(0);
-            ranges.push(Range {
-                kind,
-                topic: topic.to_owned(),
-                partition,
-                from: from.max(first),
-                to,
-            });
+            ranges.push(Range { topic: topic.to_owned(), partition, from: from.max(first), to });
         }
         if lost > 0 {
             notes.push(format!("{topic}: the broker no longer has {lost} records of the run"));
@@ -65,63 +48,71 @@ pub fn ranges(
     Ok(ranges)
 }
 
-/// Reads and judges all partitions, several at a time: a partition is judged by its own log alone.
+/// Reads and judges all partitions, on several threads: a partition is judged by its own log alone.
 pub fn read_log(
     cluster: &Cluster,
     definitions: &Definitions,
     ranges: &[Range],
 ) -> anyhow::Result<(Facts, Vec<TopicRead>)> {
-    let next = AtomicUsize::new(0);
-    let worker = || -> anyhow::Result<Vec<(usize, Facts, Counts)>> {
-        let consumer = cluster.consumer()?;
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(range) = ranges.get(at) else { return Ok(done) };
-            let mut facts = Facts::new(definitions);
-            let mut counts = Counts::default();
-            let mut judge = Judge::new(definitions, range.kind);
-            facts.begin_partition(&range.topic, range.partition);
-            let bounds = (range.from, range.to);
-            kafka::read_partition(&consumer, &range.topic, range.partition, bounds, |record| {
-                let verdict = judge.judge(&record);
-                counts[verdict.reason()] += 1;
-                facts.note_newest(record.offset, judge.newest());
-                if let Verdict::Applied(valid) = &verdict {
-                    facts.push(record.offset, valid);
-                }
-            })?;
-            done.push((at, facts, counts));
-        }
-    };
-    let mut parts = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads()).map(|_| scope.spawn(worker)).collect();
-        let mut parts = Vec::new();
-        for worker in workers {
-            parts.extend(join(worker)??);
-        }
-        anyhow::Ok(parts)
+    let threads = threads();
+    let parts = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                let mine: Vec<&Range> = ranges.iter().skip(first).step_by(threads).collect();
+                scope.spawn(move || read_part(cluster, definitions, &mine))
+            })
+            .collect();
+        workers.into_iter().map(|worker| join(worker)?).collect::<anyhow::Result<Vec<_>>>()
     })?;
-    parts.sort_by_key(|&(at, ..)| at);
-
-    let mut facts = Facts::new(definitions);
     let mut topics: Vec<TopicRead> = definitions
         .topics()
         .into_iter()
-        .map(|(kind, topic)| TopicRead {
-            kind,
-            topic: topic.to_owned(),
-            offsets: 0,
-            counts: Counts::default(),
+        .map(|(kind, topic)| {
+            let of_topic = ranges.iter().filter(|range| range.topic == topic);
+            let offsets: i64 = of_topic.map(|range| range.to - range.from).sum();
+            TopicRead {
+                kind,
+                topic: topic.to_owned(),
+                offsets: u64::try_from(offsets).unwrap_or(0),
+                counts: Counts::default(),
+            }
         })
         .collect();
-    for (at, part, counts) in parts {
-        facts.append(part);
-        if let Some(topic) = topics.iter_mut().find(|topic| topic.topic == ranges[at].topic) {
-            topic.offsets += u64::try_from(ranges[at].to - ranges[at].from).unwrap_or(0);
-            topic.counts += counts;
+    let mut facts = Facts::new(definitions);
+    for (part, counts) in parts {
+        for (trace, counts) in part.partitions.iter().zip(counts) {
+            let topic = topics.iter_mut().find(|topic| topic.topic == trace.topic);
+            topic.into_iter().for_each(|topic| topic.counts += counts);
         }
+        facts.append(part);
     }
     facts.sort();
     Ok((facts, topics))
+}
+
+/// The facts of some partitions, and the counts of each.
+fn read_part(
+    cluster: &Cluster,
+    definitions: &Definitions,
+    ranges: &[&Range],
+) -> anyhow::Result<(Facts, Vec<Counts>)> {
+    let mut facts = Facts::new(definitions);
+    let mut counts = vec![Counts::default(); ranges.len()];
+    let kind_of = |topic: &str| definitions.topics().into_iter().find(|(_, name)| *name == topic);
+    let mut judges = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let (kind, _) = kind_of(&range.topic).context("find the kind of a topic")?;
+        let partition = facts.add_partition(&range.topic, range.partition);
+        judges.push((Judge::new(definitions, kind), partition));
+    }
+    kafka::read_ranges(&cluster.consumer()?, ranges, |at, record| {
+        let (judge, partition) = &mut judges[at];
+        let verdict = judge.judge(&record);
+        counts[at][verdict.reason()] += 1;
+        facts.note_newest(*partition, record.offset, judge.newest());
+        if let Verdict::Applied(valid) = &verdict {
+            facts.push(*partition, record.offset, valid);
+        }
+    })?;
+    Ok((facts, counts))
 }

@@ -38,7 +38,7 @@ impl Rng {
         Self { state }
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let s = &mut self.state;
         let result = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
         let t = s[1] << 17;
@@ -53,12 +53,12 @@ impl Rng {
 
     /// Uniform in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Uniform in `[0, bound)`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
     }
 
     /// Uniform in `[low, high]`.
@@ -109,11 +109,11 @@ mod tests {
     #[test]
     fn the_sequence_is_fixed() {
         let mut rng = Rng::new(42, 0);
-        let first: Vec<u64> = (0..3).map(|_| rng.next()).collect();
+        let first: Vec<u64> = (0..3).map(|_| rng.draw()).collect();
         let mut again = Rng::new(42, 0);
-        assert_eq!(first, (0..3).map(|_| again.next()).collect::<Vec<_>>());
-        assert_ne!(first[0], Rng::new(42, 1).next());
-        assert_ne!(first[0], Rng::new(43, 0).next());
+        assert_eq!(first, (0..3).map(|_| again.draw()).collect::<Vec<_>>());
+        assert_ne!(first[0], Rng::new(42, 1).draw());
+        assert_ne!(first[0], Rng::new(43, 0).draw());
     }
 
     #[test]

@@ -60,10 +60,35 @@ pub struct Deed {
     pub action: Action,
 }
 
+/// Someone whose turn will come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Actor {
-    Shopper { user: u32, session: u64, left: u32, category: u32, seen: Option<u32> },
-    Order { user: u32, session: u64, order: u64, seller: u32, step: u8, early: bool },
+    Shopper(Visit),
+    Order(Order),
+}
+
+/// A session that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Visit {
+    user: u32,
+    session: u64,
+    /// Events still to come.
+    left: u32,
+    category: u32,
+    /// The product looked at last.
+    seen: Option<u32>,
+}
+
+/// An order on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    user: u32,
+    session: u64,
+    order: u64,
+    seller: u32,
+    step: u8,
+    /// Shipped before anyone noted that it was processed.
+    early: bool,
 }
 
 /// An endless stream of deeds, asked for one at a time with the time it is.
@@ -103,12 +128,8 @@ impl Shoppers {
     /// The next deed at `now_ms`: by someone whose turn has come, else by somebody new.
     pub fn next(&mut self, now_ms: i64) -> Deed {
         match self.whose_turn(now_ms) {
-            Actor::Shopper { user, session, left, category, seen } => {
-                self.shop(now_ms, user, session, left, category, seen)
-            }
-            Actor::Order { user, session, order, seller, step, early } => {
-                self.ship(now_ms, user, session, order, seller, step, early)
-            }
+            Actor::Shopper(visit) => self.shop(now_ms, visit),
+            Actor::Order(order) => self.ship(now_ms, order),
         }
     }
 
@@ -123,13 +144,13 @@ impl Shoppers {
         // Some users come far more often than others.
         let user = (f64::from(self.users) * self.rng.unit().powf(1.5)) as u32;
         let events = self.rng.lognormal(EVENTS_MEDIAN, EVENTS_SIGMA).round();
-        Actor::Shopper {
+        Actor::Shopper(Visit {
             user: user.min(self.users - 1),
             session: mix(self.salt ^ self.sessions),
             left: events.clamp(1.0, EVENTS_MAX) as u32,
             category: self.catalogue.draw_category(&mut self.rng),
             seen: None,
-        }
+        })
     }
 
     fn wait(&mut self, until_ms: i64, actor: Actor) {
@@ -137,43 +158,35 @@ impl Shoppers {
         self.waiting.push(Reverse((until_ms, self.turns, actor)));
     }
 
-    fn shop(
-        &mut self,
-        now_ms: i64,
-        user: u32,
-        session: u64,
-        left: u32,
-        mut category: u32,
-        mut seen: Option<u32>,
-    ) -> Deed {
+    fn shop(&mut self, now_ms: i64, mut visit: Visit) -> Deed {
+        let Visit { user, session, left, .. } = visit;
         let draw = self.rng.unit();
         let action = if draw < SHARE_PURCHASE {
-            self.buy(now_ms, user, session, category, seen)
+            self.buy(now_ms, &visit)
         } else if draw < SHARE_PURCHASE + SHARE_WISHLIST {
-            let product = self.known_or_new(category, seen, SHARE_WISHED_AFTER_LOOKING);
+            let product = self.known_or_new(&visit, SHARE_WISHED_AFTER_LOOKING);
             Action::Wishlist { product, remove: self.rng.chance(SHARE_WISHLIST_REMOVE) }
         } else {
             if !self.rng.chance(SHARE_STAYS_IN_CATEGORY) {
-                category = self.catalogue.draw_category(&mut self.rng);
+                visit.category = self.catalogue.draw_category(&mut self.rng);
             }
-            let product = self.catalogue.draw_product(category, &mut self.rng);
-            seen = Some(product);
+            let product = self.catalogue.draw_product(visit.category, &mut self.rng);
+            visit.seen = Some(product);
             Action::Click { product }
         };
         if left > 1 {
             let gap = self.rng.lognormal(GAP_MEDIAN_MS, GAP_SIGMA).min(GAP_MAX_MS);
-            let again = Actor::Shopper { user, session, left: left - 1, category, seen };
-            self.wait(now_ms + gap as i64, again);
+            self.wait(now_ms + gap as i64, Actor::Shopper(Visit { left: left - 1, ..visit }));
         }
         Deed { user, session, action }
     }
 
-    fn known_or_new(&mut self, category: u32, seen: Option<u32>, share_known: f64) -> u32 {
-        match seen {
+    fn known_or_new(&mut self, visit: &Visit, share_known: f64) -> u32 {
+        match visit.seen {
             Some(product) if self.rng.chance(share_known) => product,
             _ => {
                 let category = if self.rng.chance(0.5) {
-                    category
+                    visit.category
                 } else {
                     self.catalogue.draw_category(&mut self.rng)
                 };
@@ -182,45 +195,30 @@ impl Shoppers {
         }
     }
 
-    fn buy(
-        &mut self,
-        now_ms: i64,
-        user: u32,
-        session: u64,
-        category: u32,
-        seen: Option<u32>,
-    ) -> Action {
+    fn buy(&mut self, now_ms: i64, visit: &Visit) -> Action {
         self.orders += 1;
         let order = mix(self.salt ^ self.orders.rotate_left(32));
         let count = if self.rng.chance(SHARE_MULTI_ITEM) { self.rng.between(2, 5) } else { 1 };
         let lines: Vec<Line> = (0..count)
             .map(|_| Line {
-                product: self.known_or_new(category, seen, SHARE_BOUGHT_AFTER_LOOKING),
+                product: self.known_or_new(visit, SHARE_BOUGHT_AFTER_LOOKING),
                 quantity: if self.rng.chance(0.8) { 1 } else { self.rng.between(2, 6) as u32 },
             })
             .collect();
         if self.order_status {
             let seller = self.catalogue.seller_of(lines[0].product);
             let early = self.rng.chance(SHARE_SHIPPED_EARLY);
-            let first = Actor::Order { user, session, order, seller, step: 0, early };
-            self.wait(now_ms + 200, first);
+            let Visit { user, session, .. } = *visit;
+            let first = Order { user, session, order, seller, step: 0, early };
+            self.wait(now_ms + 200, Actor::Order(first));
         }
         Action::Purchase { order, lines, foreign: self.rng.chance(SHARE_FOREIGN) }
     }
 
     /// An order passes PENDING, PROCESSING, SHIPPED, DELIVERED; some are cancelled or come
     /// back, and some are shipped before anyone has noted that they were processed.
-    #[allow(clippy::too_many_arguments)]
-    fn ship(
-        &mut self,
-        now_ms: i64,
-        user: u32,
-        session: u64,
-        order: u64,
-        seller: u32,
-        step: u8,
-        early: bool,
-    ) -> Deed {
+    fn ship(&mut self, now_ms: i64, on_its_way: Order) -> Deed {
+        let Order { user, session, order, seller, step, early } = on_its_way;
         let status = match (step, early) {
             (0, _) => "PENDING",
             (1, _) if self.rng.chance(0.01) => "CANCELLED",
@@ -236,8 +234,8 @@ impl Shoppers {
         };
         if !ends {
             let gap = self.rng.lognormal(STATUS_STEP_MEDIAN_MS, 1.0).min(GAP_MAX_MS);
-            let next = Actor::Order { user, session, order, seller, step: step + 1, early };
-            self.wait(now_ms + gap as i64, next);
+            let next = Order { step: step + 1, ..on_its_way };
+            self.wait(now_ms + gap as i64, Actor::Order(next));
         }
         Deed { user, session, action: Action::Status { order, seller, status } }
     }

@@ -8,13 +8,13 @@ use anyhow::{Context, ensure};
 
 use super::closed::{Closing, compare_closed_windows};
 use super::compare::Differences;
-use super::kafka::Cluster;
+use super::kafka::{Cluster, Range};
 use super::latest::{Judged, compare_latest};
 use super::observed::{Fields, Keys, LatestSnapshot, Observed, RedisObserved};
 use super::oracle::definitions::{Definitions, Window};
 use super::oracle::facts::Facts;
 use super::oracle::window::Counter;
-use super::read_back::{Range, ranges, read_log};
+use super::read_back::{ranges, read_log};
 use super::reconcile::{self, TopicRead};
 use super::report::{LatestReport, TopicReport, VerifyReport};
 use super::run_file::RunFile;

@@ -113,24 +113,25 @@ impl Facts {
         Self { names: vec![Names::default(); definitions.dimensions.len()], ..Self::default() }
     }
 
-    /// Begins a partition; the records pushed from here on are of it.
-    pub fn begin_partition(&mut self, topic: &str, partition: u32) {
+    /// Adds a partition and returns its index.
+    pub fn add_partition(&mut self, topic: &str, partition: u32) -> u32 {
         let trace = PartitionTrace { topic: topic.to_owned(), partition, newest: Vec::new() };
         self.partitions.push(trace);
+        self.partitions.len() as u32 - 1
     }
 
-    /// Notes the newest time of the current partition after the record at `offset`.
-    pub fn note_newest(&mut self, offset: i64, newest: Option<i64>) {
-        let Some(trace) = self.partitions.last_mut() else { return };
+    /// Notes the newest time of a partition after the record at `offset`.
+    pub fn note_newest(&mut self, partition: u32, offset: i64, newest: Option<i64>) {
+        let moves = &mut self.partitions[partition as usize].newest;
         if let Some(newest) = newest
-            && trace.newest.last().is_none_or(|&(_, before)| before != newest)
+            && moves.last().is_none_or(|&(_, before)| before != newest)
         {
-            trace.newest.push((offset, newest));
+            moves.push((offset, newest));
         }
     }
 
-    /// Adds an applied record of the current partition.
-    pub fn push(&mut self, offset: i64, valid: &Valid) {
+    /// Adds an applied record.
+    pub fn push(&mut self, partition: u32, offset: i64, valid: &Valid) {
         let first_line = self.amounts.len() as u32;
         let what = match &valid.what {
             What::Click(line) => {
@@ -154,7 +155,7 @@ impl Facts {
         self.facts.push(Fact {
             time_ms: valid.time_ms,
             offset,
-            partition: self.partitions.len().saturating_sub(1) as u32,
+            partition,
             first_line,
             lines: self.amounts.len() as u32 - first_line,
             what,

@@ -81,9 +81,9 @@ impl Truth {
         for (status, count) in &totals.order_status {
             fields.insert(format!("orders.{status}"), *count);
         }
-        if totals.clicks > 0 {
-            // Basis points, rounded down.
-            fields.insert("conversion".into(), 10_000 * totals.orders / totals.clicks);
+        // Basis points, rounded down; nothing to say without clicks.
+        if let Some(conversion) = (10_000 * totals.orders).checked_div(totals.clicks) {
+            fields.insert("conversion".into(), conversion);
         }
         fields
     }
