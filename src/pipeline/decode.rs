@@ -35,7 +35,7 @@ use crate::time::{EventTime, Span};
 use interpret::{CURRENCY_BYTES_MAX, Found, Room, Values};
 use names::{Names, Roles};
 use scan::{Fault, Scanner};
-use slots::{Items, Slots};
+use slots::{Items, Slots, TEXT_BYTES_MAX};
 
 pub use interpret::{PRICE_MINOR_MAX, QUANTITY_MAX, REVENUE_MINOR_MAX};
 pub use reject::Malformed;
@@ -103,8 +103,7 @@ enum Place {
 impl Decoder {
     pub fn new(fields: &FieldsConfig, definitions: &Definitions, limits: DecodeLimits) -> Decoder {
         let (names, roles) = Names::new(fields, definitions);
-        // Positions in a record are kept in 32 bits; Kafka's own limit is below that.
-        let record_bytes_max = limits.record_bytes_max.min(u32::MAX as usize);
+        let record_bytes_max = limits.record_bytes_max.min(TEXT_BYTES_MAX);
         Decoder {
             names,
             roles,
@@ -195,12 +194,15 @@ impl Decoder {
         self.items.clear();
         self.scratch.clear();
         let items_field = (kind == Kind::Purchase).then_some(self.roles.items);
-        let mut scanner = Scanner::new(text, &self.names, items_field, &mut self.scratch);
+        let mut scanner = Scanner::new(text, &mut self.names, items_field, &mut self.scratch);
         match scanner.record(&mut self.top, &mut self.items) {
             Ok(true) => Ok(text),
             Ok(false) => Err((Malformed::NotAnObject, Place::Whole)),
-            Err(Fault::Grammar) => Err((Malformed::InvalidJson, Place::Byte(scanner.position()))),
-            Err(Fault::TooDeep) => Err((Malformed::TooDeep, Place::Byte(scanner.position()))),
+            Err(Fault) => {
+                let reason =
+                    if scanner.is_too_deep() { Malformed::TooDeep } else { Malformed::InvalidJson };
+                Err((reason, Place::Byte(scanner.position())))
+            }
         }
     }
 
