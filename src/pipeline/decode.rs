@@ -283,4 +283,49 @@ mod tests {
             deduplicate_bytes_max: 0,
         }
     }
+
+    fn decoder() -> Decoder {
+        let limits = DecodeLimits { record_bytes_max: 1 << 20, id_bytes_max: 256 };
+        Decoder::new(&fields(), &definitions(), limits)
+    }
+
+    #[test]
+    fn lent_memory_is_the_same_memory() {
+        let text = String::from("a");
+        let mut lines = Vec::with_capacity(7);
+        lines.push(Line { entities: [Some(&*text); 8], units: 1, revenue_minor: 2 });
+        let place = lines.as_ptr().addr();
+        let lent: Vec<Line<'static>> = lend(lines);
+        assert_eq!((lent.len(), lent.capacity(), lent.as_ptr().addr()), (0, 7, place));
+    }
+
+    /// All memory that a decoder can grow keeps its place and size over records no larger
+    /// than those it has seen.
+    #[test]
+    fn a_warm_decoder_allocates_nothing() {
+        let payloads = [
+            r#"{"product_id":"\u0061bc","user_id":"\u0061bc","timestamp":1700000000000}"#,
+            r#"{"items":[{"product_id":"\u0061"},{"category":"b"},{}],"currency":"usd"}"#,
+            r#"{"items":[{"product_id":1}],"quantity":"#,
+            r#"{"items":[{"product_id":1.5}]}"#,
+        ];
+        let mut decoder = decoder();
+        let mut pass = || {
+            for (payload, kind) in payloads.iter().flat_map(|p| Kind::ALL.map(|kind| (p, kind))) {
+                let time = Some(EventTime::from_millis(1_700_000_000_000));
+                decoder.decode(kind, Some(payload.as_bytes()), time, |_| ());
+            }
+
+            [
+                (decoder.scratch.as_ptr().addr(), decoder.scratch.capacity()),
+                (decoder.spare_lines.as_ptr().addr(), decoder.spare_lines.capacity()),
+                decoder.items.memory(),
+            ]
+        };
+        let warm = pass();
+        assert!(warm.iter().all(|&(_, capacity)| capacity > 0), "{warm:?}");
+        for _ in 0..3 {
+            assert_eq!(pass(), warm);
+        }
+    }
 }

@@ -151,7 +151,7 @@ impl<'a> Values<'a> {
     }
 
     /// An id as text: of a user, an event, a session, an order, or an entity's name.
-    #[inline]
+    #[inline(always)]
     fn id(&self, slots: &Slots, field: u8) -> Judged<Option<&'a str>> {
         let Some(raw) = slots.get(field) else {
             return Ok(None);
@@ -162,7 +162,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_id(&self, raw: Raw) -> Result<&'a str, Malformed> {
         let id = self.text_of(raw);
         match raw.tag() {

@@ -207,7 +207,7 @@ impl Names {
 }
 
 impl Words {
-    #[inline]
+    #[inline(always)]
     fn of(bytes: &[u8], start: usize, end: usize) -> Words {
         let length = end - start;
         if length > 8 {

@@ -139,6 +139,11 @@ impl Items {
     pub fn iter(&self) -> impl Iterator<Item = &Slots> {
         self.slots.iter().take(self.count)
     }
+
+    #[cfg(test)]
+    pub fn memory(&self) -> (usize, usize) {
+        (self.slots.as_ptr().addr(), self.slots.capacity())
+    }
 }
 
 #[cfg(test)]
