@@ -35,7 +35,7 @@ use crate::time::{EventTime, Span};
 use interpret::{CURRENCY_BYTES_MAX, Found, Room, Values};
 use names::{Names, Roles};
 use scan::{Fault, Scanner};
-use slots::{Items, Slots};
+use slots::{Items, Slots, TEXT_BYTES_MAX};
 
 pub use interpret::{PRICE_MINOR_MAX, QUANTITY_MAX, REVENUE_MINOR_MAX};
 pub use reject::Malformed;
@@ -103,8 +103,7 @@ enum Place {
 impl Decoder {
     pub fn new(fields: &FieldsConfig, definitions: &Definitions, limits: DecodeLimits) -> Decoder {
         let (names, roles) = Names::new(fields, definitions);
-        // Positions in a record are kept in 32 bits; Kafka's own limit is below that.
-        let record_bytes_max = limits.record_bytes_max.min(u32::MAX as usize);
+        let record_bytes_max = limits.record_bytes_max.min(TEXT_BYTES_MAX);
         Decoder {
             names,
             roles,
@@ -195,12 +194,15 @@ impl Decoder {
         self.items.clear();
         self.scratch.clear();
         let items_field = (kind == Kind::Purchase).then_some(self.roles.items);
-        let mut scanner = Scanner::new(text, &self.names, items_field, &mut self.scratch);
+        let mut scanner = Scanner::new(text, &mut self.names, items_field, &mut self.scratch);
         match scanner.record(&mut self.top, &mut self.items) {
             Ok(true) => Ok(text),
             Ok(false) => Err((Malformed::NotAnObject, Place::Whole)),
-            Err(Fault::Grammar) => Err((Malformed::InvalidJson, Place::Byte(scanner.position()))),
-            Err(Fault::TooDeep) => Err((Malformed::TooDeep, Place::Byte(scanner.position()))),
+            Err(Fault) => {
+                let reason =
+                    if scanner.is_too_deep() { Malformed::TooDeep } else { Malformed::InvalidJson };
+                Err((reason, Place::Byte(scanner.position())))
+            }
         }
     }
 
@@ -279,6 +281,51 @@ mod tests {
             sketch_bytes_max: 0,
             deduplicate: false,
             deduplicate_bytes_max: 0,
+        }
+    }
+
+    fn decoder() -> Decoder {
+        let limits = DecodeLimits { record_bytes_max: 1 << 20, id_bytes_max: 256 };
+        Decoder::new(&fields(), &definitions(), limits)
+    }
+
+    #[test]
+    fn lent_memory_is_the_same_memory() {
+        let text = String::from("a");
+        let mut lines = Vec::with_capacity(7);
+        lines.push(Line { entities: [Some(&*text); 8], units: 1, revenue_minor: 2 });
+        let place = lines.as_ptr().addr();
+        let lent: Vec<Line<'static>> = lend(lines);
+        assert_eq!((lent.len(), lent.capacity(), lent.as_ptr().addr()), (0, 7, place));
+    }
+
+    /// All memory that a decoder can grow keeps its place and size over records no larger
+    /// than those it has seen.
+    #[test]
+    fn a_warm_decoder_allocates_nothing() {
+        let payloads = [
+            r#"{"product_id":"\u0061bc","user_id":"\u0061bc","timestamp":1700000000000}"#,
+            r#"{"items":[{"product_id":"\u0061"},{"category":"b"},{}],"currency":"usd"}"#,
+            r#"{"items":[{"product_id":1}],"quantity":"#,
+            r#"{"items":[{"product_id":1.5}]}"#,
+        ];
+        let mut decoder = decoder();
+        let mut pass = || {
+            for (payload, kind) in payloads.iter().flat_map(|p| Kind::ALL.map(|kind| (p, kind))) {
+                let time = Some(EventTime::from_millis(1_700_000_000_000));
+                decoder.decode(kind, Some(payload.as_bytes()), time, |_| ());
+            }
+
+            [
+                (decoder.scratch.as_ptr().addr(), decoder.scratch.capacity()),
+                (decoder.spare_lines.as_ptr().addr(), decoder.spare_lines.capacity()),
+                decoder.items.memory(),
+            ]
+        };
+        let warm = pass();
+        assert!(warm.iter().all(|&(_, capacity)| capacity > 0), "{warm:?}");
+        for _ in 0..3 {
+            assert_eq!(pass(), warm);
         }
     }
 }

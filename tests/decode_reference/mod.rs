@@ -2,7 +2,7 @@
 //!
 //! It shares no code with the first but the list of reasons. The differential test and the
 //! fuzz target demand that both say the same of any bytes.
-#![allow(dead_code, reason = "each user of this module needs a different part")]
+#![allow(dead_code, unused_imports, reason = "each user of this module needs a different part")]
 
 mod rules;
 mod tree;

@@ -62,12 +62,12 @@ impl<'a> Values<'a> {
         self.id(top, self.roles.session_id)?;
         let effect = match kind {
             Kind::Click => {
-                *room.line = self.entities(top)?;
+                self.entities(top, room.line)?;
                 Effect::Click(room.line)
             }
             Kind::Wishlist => {
                 let is_remove = self.is_remove(top)?;
-                *room.line = self.entities(top)?;
+                self.entities(top, room.line)?;
                 if is_remove { Effect::WishlistRemove } else { Effect::WishlistAdd(room.line) }
             }
             Kind::Purchase => self.purchase(found, room, home_currency)?,
@@ -96,7 +96,7 @@ impl<'a> Values<'a> {
         let lines = match top.get(self.roles.items) {
             Some(raw) => self.items(raw, found, room.lines)?,
             None => {
-                *room.line = self.bought(top)?;
+                self.bought(top, room.line)?;
                 std::slice::from_ref(room.line)
             }
         };
@@ -120,12 +120,13 @@ impl<'a> Values<'a> {
         if found.items.count() > ITEMS_MAX {
             return Err((Malformed::TooManyItems, field));
         }
-        if raw.tag != Tag::Other || found.items.count() == 0 || found.items.has_other {
+        if raw.tag() != Tag::Other || found.items.count() == 0 || found.items.has_other {
             return Err((Malformed::InvalidItems, field));
         }
         let inherited = self.inherited(found.top)?;
         for slots in found.items.iter() {
-            let mut line = self.bought(slots)?;
+            let mut line = Line::default();
+            self.bought(slots, &mut line)?;
             for (entity, inherited) in line.entities.iter_mut().zip(inherited) {
                 *entity = entity.or(inherited);
             }
@@ -139,10 +140,10 @@ impl<'a> Values<'a> {
         let time = match (top.get(field), kafka_time) {
             (None, None) => return Err((Malformed::MissingTimestamp, Some(field))),
             (None, Some(kafka_time)) => timestamp::in_range(kafka_time.millis()),
-            (Some(raw), _) => match raw.tag {
+            (Some(raw), _) => match raw.tag() {
                 Tag::Integer => timestamp::from_integer(self.text_of(raw)),
                 Tag::Float => timestamp::from_float(self.text_of(raw)),
-                Tag::Text | Tag::Unescaped => timestamp::from_text(self.text_of(raw)),
+                Tag::Plain | Tag::Text | Tag::Unescaped => timestamp::from_text(self.text_of(raw)),
                 Tag::Null | Tag::Other => Err(Malformed::InvalidTimestamp),
             },
         };
@@ -150,7 +151,7 @@ impl<'a> Values<'a> {
     }
 
     /// An id as text: of a user, an event, a session, an order, or an entity's name.
-    #[inline]
+    #[inline(always)]
     fn id(&self, slots: &Slots, field: u8) -> Judged<Option<&'a str>> {
         let Some(raw) = slots.get(field) else {
             return Ok(None);
@@ -161,11 +162,11 @@ impl<'a> Values<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_id(&self, raw: Raw) -> Result<&'a str, Malformed> {
         let id = self.text_of(raw);
-        match raw.tag {
-            Tag::Text | Tag::Unescaped => {}
+        match raw.tag() {
+            Tag::Plain | Tag::Text | Tag::Unescaped => {}
             // Longer integers are not the same number to every JSON library, and "-0" is
             // no number's decimal form.
             Tag::Integer if id != "-0" && fits_64_bits(id) => {}
@@ -177,7 +178,7 @@ impl<'a> Values<'a> {
         if id.len() > self.id_bytes_max {
             return Err(Malformed::IdTooLong);
         }
-        if has_control_character(id) {
+        if raw.tag() != Tag::Plain && id.chars().any(char::is_control) {
             return Err(Malformed::IdControlCharacter);
         }
         if id == OTHER {
@@ -190,7 +191,7 @@ impl<'a> Values<'a> {
     fn word(&self, top: &Slots, field: u8) -> Result<Option<&'a str>, ()> {
         match top.get(field) {
             None => Ok(None),
-            Some(raw) if matches!(raw.tag, Tag::Text | Tag::Unescaped) => {
+            Some(raw) if matches!(raw.tag(), Tag::Plain | Tag::Text | Tag::Unescaped) => {
                 Ok(Some(self.text_of(raw)))
             }
             Some(_) => Err(()),
@@ -235,14 +236,13 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The entities of a line without quantity and price.
+    /// Fills in the entities of an empty line.
     #[inline]
-    fn entities(&self, slots: &Slots) -> Judged<Line<'a>> {
-        let mut line = Line::default();
+    fn entities(&self, slots: &Slots, line: &mut Line<'a>) -> Judged<()> {
         for (entity, &(field, _)) in line.entities.iter_mut().zip(&self.roles.dimensions) {
             *entity = self.id(slots, field)?;
         }
-        Ok(line)
+        Ok(())
     }
 
     /// What the lines of `items` take from the top level where they say nothing themselves.
@@ -256,9 +256,9 @@ impl<'a> Values<'a> {
         Ok(entities)
     }
 
-    /// A line that was bought: its entities, units and revenue.
-    fn bought(&self, slots: &Slots) -> Judged<Line<'a>> {
-        let mut line = self.entities(slots)?;
+    /// Fills in an empty line that was bought: its entities, units and revenue.
+    fn bought(&self, slots: &Slots, line: &mut Line<'a>) -> Judged<()> {
+        self.entities(slots, line)?;
         line.units = self.amount(
             slots,
             self.roles.quantity,
@@ -275,7 +275,7 @@ impl<'a> Values<'a> {
         )?;
         // At most 10^18, which fits.
         line.revenue_minor = line.units * price_minor;
-        Ok(line)
+        Ok(())
     }
 
     fn amount(
@@ -290,7 +290,7 @@ impl<'a> Values<'a> {
             return Ok(default);
         };
         let token = self.text_of(raw);
-        let amount = match raw.tag {
+        let amount = match raw.tag() {
             Tag::Integer if token != "-0" => token.parse().ok(),
             _ => None,
         };
@@ -299,8 +299,8 @@ impl<'a> Values<'a> {
 
     #[inline]
     fn text_of(&self, raw: Raw) -> &'a str {
-        let source = if raw.tag == Tag::Unescaped { self.scratch } else { self.text };
-        &source[raw.start as usize..raw.end as usize]
+        let source = if raw.tag() == Tag::Unescaped { self.scratch } else { self.text };
+        &source[raw.range()]
     }
 }
 
@@ -319,12 +319,4 @@ fn upper_case<'l>(currency: &'l str, room: &'l mut [u8; CURRENCY_BYTES_MAX]) -> 
 #[inline]
 fn fits_64_bits(integer: &str) -> bool {
     integer.len() <= 18 || integer.parse::<i64>().is_ok() || integer.parse::<u64>().is_ok()
-}
-
-/// Control characters are U+0000 to U+001F and U+007F to U+009F.
-#[inline]
-fn has_control_character(id: &str) -> bool {
-    // Without branches, so that it runs over many bytes at once; hardly any id goes further.
-    let is_plain = id.bytes().fold(true, |plain, byte| plain & (b' '..0x7f).contains(&byte));
-    !is_plain && id.chars().any(char::is_control)
 }

@@ -5,7 +5,7 @@
 //! target hold it to. It builds nothing: of a known field it notes where the value lies, of
 //! anything else it only moves past. Text is copied only to undo the escapes of a known field.
 
-use super::names::Names;
+use super::names::{After, Names};
 use super::slots::{Items, Raw, Slots, Tag};
 
 /// How deep arrays and objects may nest; the record itself is level 1.
@@ -14,12 +14,10 @@ pub(super) const DEPTH_MAX: u32 = 127;
 /// An integer of fewer digits is certainly a finite double.
 const FINITE_DIGITS_MAX: usize = 300;
 
+/// The text leaves the grammar at [`Scanner::position`], or nests [too deep](Scanner::is_too_deep).
+/// It carries nothing, so that results of the inner functions travel in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The text leaves the grammar at [`Scanner::position`].
-    Grammar,
-    TooDeep,
-}
+pub(super) struct Fault;
 
 type Scan<T> = Result<T, Fault>;
 
@@ -27,26 +25,40 @@ pub(super) struct Scanner<'t> {
     text: &'t str,
     bytes: &'t [u8],
     at: usize,
-    names: &'t Names,
+    names: &'t mut Names,
     /// The field whose array of objects is read element by element.
     items_field: Option<u8>,
     /// Texts that had escapes, end to end.
     scratch: &'t mut String,
+    is_too_deep: bool,
 }
 
 impl<'t> Scanner<'t> {
     pub fn new(
         text: &'t str,
-        names: &'t Names,
+        names: &'t mut Names,
         items_field: Option<u8>,
         scratch: &'t mut String,
     ) -> Self {
-        Scanner { text, bytes: text.as_bytes(), at: 0, names, items_field, scratch }
+        Scanner {
+            text,
+            bytes: text.as_bytes(),
+            at: 0,
+            names,
+            items_field,
+            scratch,
+            is_too_deep: false,
+        }
     }
 
     /// Where the scan stopped, in bytes.
     pub fn position(&self) -> usize {
         self.at
+    }
+
+    /// Whether the fault was the depth of nesting.
+    pub fn is_too_deep(&self) -> bool {
+        self.is_too_deep
     }
 
     /// Reads the whole text. False: it is valid JSON, but not an object.
@@ -60,7 +72,7 @@ impl<'t> Scanner<'t> {
             self.value(1, false)?;
         }
         self.space();
-        if self.at == self.bytes.len() { Ok(is_object) } else { Err(Fault::Grammar) }
+        if self.at == self.bytes.len() { Ok(is_object) } else { Err(Fault) }
     }
 
     /// The rest of an object after its brace, into `slots`.
@@ -74,8 +86,9 @@ impl<'t> Scanner<'t> {
         if self.take(b'}') {
             return Ok(());
         }
+        let mut after = if items.is_some() { After::RECORD } else { After::ITEM };
         loop {
-            let field = self.name()?;
+            let field = self.name(&mut after)?;
             self.colon()?;
             match (field, &mut items) {
                 (None, _) => {
@@ -123,22 +136,38 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    /// A member's name, up to its closing quote.
+    /// A member's name, up to its closing quote; `after` follows along the known ones.
     #[inline]
-    fn name(&mut self) -> Scan<Option<u8>> {
+    fn name(&mut self, after: &mut After) -> Scan<Option<u8>> {
         if !self.take(b'"') {
-            return Err(Fault::Grammar);
+            return Err(Fault);
         }
         let start = self.at;
-        if self.plain_string()? {
-            return Ok(self.names.find(self.bytes, start, self.at - 1));
+        if let Some((found, end)) = self.names.expected(*after, self.bytes, start) {
+            self.at = end + 1;
+            *after = After::found(found);
+            return Ok(Some(found.field));
         }
-        // An escaped name is looked up by its meaning and leaves nothing behind.
-        let kept = self.scratch.len();
-        self.escaped_string(start, true)?;
-        let field = self.names.find(self.scratch.as_bytes(), kept, self.scratch.len());
-        self.scratch.truncate(kept);
-        Ok(field)
+        self.unexpected_name(start, after)
+    }
+
+    fn unexpected_name(&mut self, start: usize, after: &mut After) -> Scan<Option<u8>> {
+        let found = match self.string()? {
+            Style::Escaped => {
+                // Looked up by its meaning; leaves nothing behind.
+                let kept = self.scratch.len();
+                self.escaped_string(start, true)?;
+                let found = self.names.find(self.scratch.as_bytes(), kept, self.scratch.len());
+                self.scratch.truncate(kept);
+                found
+            }
+            Style::Plain | Style::Unescaped => self.names.find(self.bytes, start, self.at - 1),
+        };
+        if let Some(found) = found {
+            self.names.expect(*after, found);
+            *after = After::found(found);
+        }
+        Ok(found.map(|found| found.field))
     }
 
     /// Any value, up to its last byte. `keep`: the text of a string is wanted.
@@ -148,19 +177,22 @@ impl<'t> Scanner<'t> {
             Some(b'"') => {
                 self.at += 1;
                 let start = self.at;
-                if self.plain_string()? {
-                    return Ok(Raw::new(Tag::Text, start, self.at - 1));
+                match self.string()? {
+                    Style::Plain => Ok(Raw::new(Tag::Plain, start, self.at - 1)),
+                    Style::Unescaped => Ok(Raw::new(Tag::Text, start, self.at - 1)),
+                    Style::Escaped => {
+                        let kept = self.scratch.len();
+                        self.escaped_string(start, keep)?;
+                        Ok(Raw::new(Tag::Unescaped, kept, self.scratch.len()))
+                    }
                 }
-                let kept = self.scratch.len();
-                self.escaped_string(start, keep)?;
-                Ok(Raw::new(Tag::Unescaped, kept, self.scratch.len()))
             }
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b'{' | b'[') => self.nested(depth),
             Some(b'n') => self.literal("null", Raw::NULL),
             Some(b't') => self.literal("true", Raw::OTHER),
             Some(b'f') => self.literal("false", Raw::OTHER),
-            _ => Err(Fault::Grammar),
+            _ => Err(Fault),
         }
     }
 
@@ -174,10 +206,10 @@ impl<'t> Scanner<'t> {
         loop {
             if close == b'}' {
                 if !self.take(b'"') {
-                    return Err(Fault::Grammar);
+                    return Err(Fault);
                 }
                 let start = self.at;
-                if !self.plain_string()? {
+                if self.string()? == Style::Escaped {
                     self.escaped_string(start, false)?;
                 }
                 self.colon()?;
@@ -193,7 +225,8 @@ impl<'t> Scanner<'t> {
     /// Passes an opening bracket and the space after it.
     fn open(&mut self, depth: u32) -> Scan<()> {
         if depth > DEPTH_MAX {
-            return Err(Fault::TooDeep);
+            self.is_too_deep = true;
+            return Err(Fault);
         }
         self.at += 1;
         self.space();
@@ -213,7 +246,7 @@ impl<'t> Scanner<'t> {
                 self.at += 1;
                 Ok(true)
             }
-            _ => Err(Fault::Grammar),
+            _ => Err(Fault),
         }
     }
 
@@ -221,7 +254,7 @@ impl<'t> Scanner<'t> {
     fn colon(&mut self) -> Scan<()> {
         self.space();
         if !self.take(b':') {
-            return Err(Fault::Grammar);
+            return Err(Fault);
         }
         self.space();
         Ok(())
@@ -230,7 +263,7 @@ impl<'t> Scanner<'t> {
     fn literal(&mut self, literal: &str, raw: Raw) -> Scan<Raw> {
         let end = self.at + literal.len();
         if self.bytes.get(self.at..end) != Some(literal.as_bytes()) {
-            return Err(Fault::Grammar);
+            return Err(Fault);
         }
         self.at = end;
         Ok(raw)
@@ -243,7 +276,7 @@ impl<'t> Scanner<'t> {
         self.digits()?;
         let integer_digits = self.at - integer_start;
         if integer_digits > 1 && self.bytes[integer_start] == b'0' {
-            return Err(Fault::Grammar);
+            return Err(Fault);
         }
         let mut tag = Tag::Integer;
         let mut is_finite = integer_digits < FINITE_DIGITS_MAX;
@@ -262,7 +295,7 @@ impl<'t> Scanner<'t> {
         }
         // Rare enough to ask the library whose range is promised.
         if !is_finite && serde_json::from_str::<f64>(&self.text[start..self.at]).is_err() {
-            return Err(Fault::Grammar);
+            return Err(Fault);
         }
         Ok(Raw::new(tag, start, self.at))
     }
@@ -274,20 +307,26 @@ impl<'t> Scanner<'t> {
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(Fault::Grammar) }
+        if self.at > start { Ok(()) } else { Err(Fault) }
     }
 
-    /// Passes a string and its closing quote, from its first byte on. False: it stands at the
-    /// first backslash, and [`Self::escaped_string`] has to go on.
+    /// Passes a string and its closing quote, from its first byte on. If it has escapes it
+    /// stops at the first, and [`Self::escaped_string`] has to go on.
     #[inline]
-    fn plain_string(&mut self) -> Scan<bool> {
-        match self.special()? {
+    fn string(&mut self) -> Scan<Style> {
+        let mut style = Style::Plain;
+        let mut byte = self.seek(beyond_plain, |byte| !(b' '..0x7f).contains(&byte))?;
+        if byte >= 0x7f {
+            style = Style::Unescaped;
+            byte = self.special()?;
+        }
+        match byte {
             b'"' => {
                 self.at += 1;
-                Ok(true)
+                Ok(style)
             }
-            b'\\' => Ok(false),
-            _ => Err(Fault::Grammar),
+            b'\\' => Ok(Style::Escaped),
+            _ => Err(Fault),
         }
     }
 
@@ -314,14 +353,14 @@ impl<'t> Scanner<'t> {
                     }
                     run = self.at;
                 }
-                _ => return Err(Fault::Grammar),
+                _ => return Err(Fault),
             }
         }
     }
 
     /// What follows a backslash.
     fn escape(&mut self) -> Scan<char> {
-        let byte = self.peek().ok_or(Fault::Grammar)?;
+        let byte = self.peek().ok_or(Fault)?;
         self.at += 1;
         Ok(match byte {
             b'"' | b'\\' | b'/' => char::from(byte),
@@ -331,7 +370,7 @@ impl<'t> Scanner<'t> {
             b'r' => '\r',
             b't' => '\t',
             b'u' => return self.unicode_escape(),
-            _ => return Err(Fault::Grammar),
+            _ => return Err(Fault),
         })
     }
 
@@ -341,36 +380,42 @@ impl<'t> Scanner<'t> {
         let code = match first {
             0xd800..=0xdbff => {
                 if !(self.take(b'\\') && self.take(b'u')) {
-                    return Err(Fault::Grammar);
+                    return Err(Fault);
                 }
                 let second = self.hex4()?;
                 if !(0xdc00..=0xdfff).contains(&second) {
-                    return Err(Fault::Grammar);
+                    return Err(Fault);
                 }
                 0x10000 + ((first - 0xd800) << 10 | (second - 0xdc00))
             }
             _ => first,
         };
-        char::from_u32(code).ok_or(Fault::Grammar)
+        char::from_u32(code).ok_or(Fault)
     }
 
     fn hex4(&mut self) -> Scan<u32> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.peek().and_then(|byte| char::from(byte).to_digit(16));
-            code = code << 4 | digit.ok_or(Fault::Grammar)?;
+            code = code << 4 | digit.ok_or(Fault)?;
             self.at += 1;
         }
         Ok(code)
     }
 
     /// Moves to the next quote, backslash or control character, and returns it.
-    #[inline]
     fn special(&mut self) -> Scan<u8> {
+        self.seek(specials, |byte| byte < b' ')
+    }
+
+    /// Moves to the next quote, backslash or byte that is `stop`, and returns it. `stops`
+    /// says the same of eight bytes: the lowest one that stops has its high bit set.
+    #[inline(always)]
+    fn seek(&mut self, stops: impl Fn(u64) -> u64, stop: impl Fn(u8) -> bool) -> Scan<u8> {
         while let Some(eight) = self.bytes.get(self.at..self.at + 8) {
             let mut word = [0; 8];
             word.copy_from_slice(eight);
-            let found = specials(u64::from_le_bytes(word));
+            let found = stops(u64::from_le_bytes(word));
             if found != 0 {
                 self.at += found.trailing_zeros() as usize / 8;
                 return Ok(self.bytes[self.at]);
@@ -378,12 +423,12 @@ impl<'t> Scanner<'t> {
             self.at += 8;
         }
         while let Some(byte) = self.peek() {
-            if byte < b' ' || byte == b'"' || byte == b'\\' {
+            if byte == b'"' || byte == b'\\' || stop(byte) {
                 return Ok(byte);
             }
             self.at += 1;
         }
-        Err(Fault::Grammar)
+        Err(Fault)
     }
 
     #[inline]
@@ -406,36 +451,74 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// Eight bytes at once: the high bit of the *lowest* byte that is a quote, a backslash or
-/// below 0x20 is set. Bits above it may be set for nothing, by the borrow of a subtraction.
+/// How a string is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// Printable ASCII without escapes, as nearly all names and ids are.
+    Plain,
+    /// Without escapes.
+    Unescaped,
+    Escaped,
+}
+
+const ONES: u64 = u64::MAX / 0xff;
+const HIGHS: u64 = ONES << 7;
+
+/// Every byte of the word to `byte`.
+const fn all(byte: u8) -> u64 {
+    ONES * byte as u64
+}
+
+/// The high bit of the *lowest* byte that is a quote, a backslash or below 0x20 is set. Bits
+/// above it may be set for nothing, by the borrow of a subtraction.
 #[inline]
 fn specials(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xff;
-    const HIGHS: u64 = ONES << 7;
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-    (quote | backslash | below(word, b' ')) & HIGHS
+    // Bytes from 0x80 on have their own high bit; `!word` takes it out.
+    (quotes_and_controls(word) & !word) & HIGHS
+}
+
+/// The same, and any byte from 0x7f on stops as well.
+#[inline]
+fn beyond_plain(word: u64) -> u64 {
+    (quotes_and_controls(word) | word | word.wrapping_add(ONES)) & HIGHS
+}
+
+/// Right for the lowest such byte among those below 0x80.
+#[inline]
+fn quotes_and_controls(word: u64) -> u64 {
+    let quote = (word ^ all(b'"')).wrapping_sub(ONES);
+    let backslash = (word ^ all(b'\\')).wrapping_sub(ONES);
+    let control = word.wrapping_sub(all(b' '));
+    quote | backslash | control
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_lowest_special_byte_is_found_among_all_others() {
+    /// Every byte at every position, before a byte that stops and after ones that do not.
+    fn check(stops: fn(u64) -> u64, harmless: &[u8], is_stop: fn(u8) -> bool) {
         for byte in 0..=u8::MAX {
             for at in 0..8 {
-                let mut word = [b'a'; 8];
-                word[at] = byte;
-                let found = specials(u64::from_le_bytes(word));
-                let is_special = byte < b' ' || byte == b'"' || byte == b'\\';
-                let first = is_special.then_some(at);
-                assert_eq!((found != 0).then(|| found.trailing_zeros() as usize / 8), first);
-                word[7] = b'"';
-                let found = specials(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
-                assert_eq!(found, first.unwrap_or(7), "{byte:#x} at {at}");
+                for &filler in harmless {
+                    let mut word = [filler; 8];
+                    word[at] = byte;
+                    let first = is_stop(byte).then_some(at);
+                    let found = stops(u64::from_le_bytes(word));
+                    assert_eq!((found != 0).then(|| found.trailing_zeros() as usize / 8), first);
+                    word[7] = b'"';
+                    let found = stops(u64::from_le_bytes(word)).trailing_zeros() as usize / 8;
+                    assert_eq!(found, first.unwrap_or(7), "{byte:#x} at {at} among {filler:#x}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn the_lowest_byte_that_stops_is_found_among_all_others() {
+        let is_special = |byte| byte < b' ' || byte == b'"' || byte == b'\\';
+        check(specials, &[b' ', b'a', 0x7f, 0x80, 0xa2, 0xdc, 0xff], is_special);
+        let is_beyond = |byte| byte < b' ' || byte == b'"' || byte == b'\\' || byte >= 0x7f;
+        check(beyond_plain, b" !#[]a~", is_beyond);
     }
 }
