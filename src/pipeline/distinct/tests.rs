@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pipeline::definitions::Dimension;
 use crate::pipeline::hll::REGISTERS;
+use crate::time::Span;
 
 const CATEGORY: u16 = 1;
 type Key = (Kind, Option<Entity>);
@@ -243,8 +244,10 @@ fn a_window_that_ended_is_not_disturbed_by_what_came_after() {
 #[test]
 fn past_the_budget_users_are_counted_under_other() {
     // Three kinds, and __other__ of one dimension for each, are there from the start.
-    let mut distinct = Distinct::new(&definitions(&[(10, 5, 10)], 7));
+    let definitions = definitions(&[(10, 5, 10)], 7);
+    let mut distinct = Distinct::new(&definitions);
     assert_eq!(distinct.sketches().count(), 6);
+    assert_eq!(Distinct::bytes_min(&definitions), 6 * SKETCH_BYTES_WORST);
     let own = distinct.sketch(Kind::Click, Some((CATEGORY, 1)));
     assert!(matches!(own, Reserved::Own(_)));
     let over = distinct.sketch(Kind::Click, Some((CATEGORY, 2)));
@@ -304,8 +307,9 @@ fn marks_ahead_of_stream_time_are_bounded() {
         distinct.add(id, secs(1000 + 5 * (mark / 16_384)), (mark % 16_384) as u16, 1);
     }
     assert_eq!(distinct.ahead_refused(), 5);
-    // Again the same mark: no room needed.
+    // Again the same mark, or one in the pane of stream time itself: no room needed.
     distinct.add(id, secs(1000), 0, 1);
+    distinct.add(id, secs(0), 0, 1);
     assert_eq!(distinct.ahead_refused(), 5);
     distinct.advance_stream_time(secs(2000));
     distinct.add(id, secs(3000), 0, 1);
