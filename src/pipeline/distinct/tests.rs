@@ -40,7 +40,7 @@ fn definitions(windows: &[(i64, i64, i64)], sketches_max: usize) -> Definitions 
 }
 
 /// The shapes of real configurations, scaled down.
-const SHAPES: [&[(i64, i64, i64)]; 6] = [
+const SHAPES: [&[(i64, i64, i64)]; 7] = [
     // The default, with 1 s, 2 s, 4 s, 12 s for 1 s, 5 s, 1 m, 15 m.
     &[(6, 1, 6), (12, 2, 6), (36, 4, 12), (144, 12, 12)],
     // Tumbling only.
@@ -51,6 +51,8 @@ const SHAPES: [&[(i64, i64, i64)]; 6] = [
     // Slides that do not divide each other; cells wider than the shortest window.
     &[(4, 2, 12), (9, 3, 12), (40, 10, 20)],
     &[(60, 6, 30)],
+    // Closed less often than a window lasts: part of each cell is never asked for.
+    &[(4, 1, 12)],
 ];
 
 fn secs(secs: i64) -> EventTime {
