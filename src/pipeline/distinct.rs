@@ -1,10 +1,10 @@
 //! Distinct users of every kind, and of every entity of the dimensions that ask for it,
 //! for all windows at once: one sketch each, however many windows there are.
 //!
-//! A sketch is made of [frontiers](crate::pipeline::frontier). A frontier answers suffixes
-//! ("from `start` on"), so it is exact for a window exactly while nothing at or beyond the
-//! window's end has been put into it. Two kinds of windows are read, and for each that is
-//! arranged by keeping marks apart until they may be folded:
+//! A sketch is a [frontier](crate::pipeline::frontier) and what may not go into it yet. A
+//! frontier answers suffixes ("from `start` on"), so it is exact for a window only while
+//! nothing at or beyond the window's end has been put into it. Two kinds of windows are read,
+//! and for both that is arranged by keeping marks apart until they may be folded:
 //!
 //! ```text
 //!                     folded edge F                  N    end of N's pane
@@ -29,26 +29,37 @@
 //! [`prune`](Distinct::prune).
 //!
 //! # Memory
-//! A sketch is charged [`SKETCH_BYTES_WORST`] when it is created. Beyond the budget, new
-//! entities share the sketch of `__other__` of their kind and dimension.
+//! A sketch is charged [`SKETCH_BYTES_WORST`] when it is created, and its real size from the
+//! [`prune`](Distinct::prune) on that finds it larger. Beyond the budget, new entities share
+//! the sketch of `__other__` of their kind and dimension.
 
-use std::collections::BTreeMap;
+mod ahead;
+mod cell;
+mod edges;
+
+pub use ahead::AHEAD_MARKS_MAX;
 
 use hashbrown::HashMap;
 
 use crate::event::Kind;
 use crate::pipeline::definitions::Definitions;
-use crate::pipeline::frontier::{Frontier, PANES_MAX};
+use crate::pipeline::frontier::{Frontier, Mark};
 use crate::pipeline::hll::Registers;
-use crate::time::{EventTime, Span};
+use crate::time::EventTime;
+use ahead::Ahead;
+use cell::Cell;
+use edges::{Edges, Place};
 
-/// What a sketch is charged against the budget when it is created.
-pub const SKETCH_BYTES_WORST: usize = 256 << 10;
-
-/// Marks that may wait ahead of stream time, over all sketches (about 2.5 MiB). They come
-/// from records whose clock leapt too far to be believed, a few dozen per leap; without a
-/// bound a producer that mixes in the year 2099 for ever would fill the memory.
-pub const AHEAD_MARKS_MAX: usize = 1 << 16;
+/// What a sketch is charged against the budget when it is created: what a day in 1 s panes
+/// costs with a million users, each seen ten times, open cells included (measured: 347 KiB,
+/// see `benches/distinct.rs`).
+///
+/// It is not the end of what users can make of a sketch. New users in every register and
+/// every second, which takes 100,000 a second in one sketch, end at 9 marks a register,
+/// 0.8 MiB, and 0.5 MiB for each open cell. Names chosen to harm could force 51 marks into
+/// every register, 3.6 MiB, and 8 MiB for an open cell. What is seen is charged, so fewer new
+/// sketches are granted; those that exist are not cut.
+pub const SKETCH_BYTES_WORST: usize = 384 << 10;
 
 /// The entity id of `__other__`, in every dimension.
 pub const OTHER_ENTITY: u32 = 0;
@@ -94,18 +105,18 @@ struct Sketch {
     entity: Option<Entity>,
     /// Panes before the folded edge.
     main: Frontier,
-    /// Cells at or after the folded edge: first pane and marks, ascending, seldom more than a few.
-    open: Vec<(i64, Frontier)>,
+    /// Cells at or after the folded edge, ascending, seldom more than a few.
+    open: Vec<Cell>,
     bytes_charged: usize,
 }
 
 impl Distinct {
     /// Creates the sketches that always exist: of every kind, and of `__other__` in every
-    /// dimension with distinct users.
+    /// dimension with distinct users. They are granted even beyond the budget.
     ///
     /// # Panics
-    /// If the longest window or the cells are wider than half of [`PANES_MAX`] base panes,
-    /// which configuration refuses.
+    /// If the longest window or the cells are wider than half of
+    /// [`PANES_MAX`](crate::pipeline::frontier::PANES_MAX) base panes, which configuration refuses.
     pub fn new(definitions: &Definitions) -> Self {
         let edges = Edges::new(definitions);
         let mut distinct = Self {
@@ -118,14 +129,15 @@ impl Distinct {
             bytes_max: definitions.sketch_bytes_max,
             bytes_charged: 0,
         };
-        for kind in Definitions::UNIQUE_KINDS {
-            distinct.create(kind, None);
-            for (dimension, _) in definitions.dimensions.iter().enumerate().filter(|d| d.1.uniques)
-            {
-                distinct.create(kind, Some((dimension as u16, OTHER_ENTITY)));
-            }
+        for (kind, entity) in permanent(definitions) {
+            distinct.create(kind, entity);
         }
         distinct
+    }
+
+    /// What the sketches that always exist are charged: a smaller budget makes no sense.
+    pub fn bytes_min(definitions: &Definitions) -> usize {
+        permanent(definitions).count() * SKETCH_BYTES_WORST
     }
 
     /// The sketch of a kind's users, or of those within an entity. Creates it if the budget
@@ -198,7 +210,7 @@ impl Distinct {
             return;
         };
         match place {
-            Place::Open(cell) => sketch.open_cell(cell).insert(register, pane, rank),
+            Place::Open(start) => sketch.open_cell(start).insert(register, pane, rank),
             _ => {
                 if !sketch.main.covers(pane) {
                     sketch.main.prune(self.edges.needed());
@@ -216,10 +228,10 @@ impl Distinct {
         }
         self.edges.ahead_from = ahead_from;
         self.forget_cursor();
-        for ((id, pane, register), rank) in self.ahead.take_before(ahead_from) {
+        for ((sketch, pane, register), rank) in self.ahead.take_before(ahead_from) {
             let place = self.edges.place(pane);
             if place != Place::Forgotten {
-                self.insert(SketchId(id), pane, place, register, rank);
+                self.insert(sketch, pane, place, register, rank);
             }
         }
     }
@@ -234,9 +246,9 @@ impl Distinct {
         }
         self.edges.folded = end;
         self.forget_cursor();
-        let (needed, cell_panes) = (self.edges.needed(), self.edges.cell_panes);
+        let mut scratch = (Vec::new(), Vec::new());
         for sketch in self.slots.iter_mut().flatten() {
-            sketch.fold(end, cell_panes, needed);
+            sketch.fold(&self.edges, &mut scratch);
         }
     }
 
@@ -260,9 +272,9 @@ impl Distinct {
         if start < self.edges.folded {
             state.main.suffix(start, out);
         }
-        for (cell, frontier) in &state.open {
-            if cell + self.edges.cell_panes > start {
-                frontier.suffix(start, out);
+        for cell in &state.open {
+            if self.edges.cell_end(cell.start()) > start {
+                cell.suffix(start, out);
             }
         }
         self.ahead.range(sketch, start, end, out);
@@ -334,45 +346,63 @@ impl Distinct {
     }
 }
 
+/// Of every kind, and of `__other__` in every dimension with distinct users.
+fn permanent(definitions: &Definitions) -> impl Iterator<Item = (Kind, Option<Entity>)> {
+    let dimensions = definitions.dimensions.iter().enumerate();
+    let others: Vec<_> = dimensions
+        .filter(|(_, dimension)| dimension.uniques)
+        .map(|(index, _)| Some((index as u16, OTHER_ENTITY)))
+        .collect();
+    Definitions::UNIQUE_KINDS.into_iter().flat_map(move |kind| {
+        std::iter::once(None).chain(others.clone()).map(move |entity| (kind, entity))
+    })
+}
+
 impl Sketch {
     #[inline]
-    fn open_cell(&mut self, cell: i64) -> &mut Frontier {
+    fn open_cell(&mut self, start: i64) -> &mut Cell {
         // From the back: nearly always the newest.
         let mut at = self.open.len();
-        while at > 0 && self.open[at - 1].0 > cell {
+        while at > 0 && self.open[at - 1].start() > start {
             at -= 1;
         }
-        if at == 0 || self.open[at - 1].0 != cell {
-            self.open.insert(at, (cell, Frontier::new(cell)));
+        if at == 0 || self.open[at - 1].start() != start {
+            self.open.insert(at, Cell::new(start));
             at += 1;
         }
-        &mut self.open[at - 1].1
+        &mut self.open[at - 1]
     }
 
-    fn fold(&mut self, end: i64, cell_panes: i64, needed: i64) {
-        let closed = self.open.partition_point(|(cell, _)| cell + cell_panes <= end);
-        for (cell, mut frontier) in self.open.drain(..closed) {
-            if cell < needed {
-                frontier.prune(needed);
-            }
-            if frontier.is_empty() {
-                continue;
-            }
-            if !self.main.covers(cell + cell_panes - 1) {
+    fn fold(&mut self, edges: &Edges, scratch: &mut (Vec<Mark>, Vec<u32>)) {
+        let needed = edges.needed();
+        let closed = self.open.partition_point(|cell| edges.cell_end(cell.start()) <= edges.folded);
+        for mut cell in self.open.drain(..closed) {
+            let (marks, block) = &mut *scratch;
+            cell.take(marks);
+            let start = cell.start();
+            if !self.main.covers(start) || !self.main.covers(edges.cell_end(start) - 1) {
                 self.main.prune(needed);
             }
-            self.main.append(&frontier);
+            if self.main.covers(start) {
+                self.main.append(marks, start, block);
+                continue;
+            }
+            // A cell that was left open for longer than the longest window.
+            for mark in marks {
+                let pane = start + mark.pane() as i64;
+                if pane >= needed {
+                    self.main.insert(mark.register(), pane, mark.rank());
+                }
+            }
         }
     }
 
     fn prune(&mut self, needed: i64) {
         self.main.prune(needed);
-        self.open.retain_mut(|(cell, frontier)| {
-            if *cell < needed {
-                frontier.prune(needed);
-            }
-            !frontier.is_empty()
-        });
+        for cell in self.open.iter_mut().take_while(|cell| cell.start() < needed) {
+            cell.prune(needed);
+        }
+        self.open.retain(|cell| !cell.is_empty());
     }
 
     fn is_empty(&self) -> bool {
@@ -380,136 +410,8 @@ impl Sketch {
     }
 
     fn bytes(&self) -> usize {
-        let open: usize = self.open.iter().map(|(_, frontier)| frontier.bytes()).sum();
-        self.main.bytes() + open + self.open.capacity() * size_of::<(i64, Frontier)>()
-    }
-}
-
-/// What is done with a mark, by its pane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// No window can ask for it.
-    Forgotten,
-    Main,
-    /// The open cell that starts at this pane.
-    Open(i64),
-    Ahead,
-}
-
-/// The panes where one place ends and the next begins. Panes are numbered from the epoch.
-struct Edges {
-    base_pane: Span,
-    cell_panes: i64,
-    longest_panes: i64,
-    /// Panes before this one are in main; a cell's start.
-    folded: i64,
-    /// The first pane that starts after stream time.
-    ahead_from: i64,
-    /// The oldest pane that the caller needs.
-    oldest: i64,
-}
-
-impl Edges {
-    fn new(definitions: &Definitions) -> Self {
-        let base_pane = definitions.base_pane();
-        let panes = |span: Span| span.millis() / base_pane.millis();
-        let cell = definitions.windows.iter().fold(Span::ZERO, |gcd, w| gcd.gcd(w.closed_step));
-        let longest = definitions.windows.iter().map(|w| w.size).max().unwrap_or(base_pane);
-        let before_all = panes(EventTime::MIN - EventTime::from_millis(0));
-        let edges = Self {
-            base_pane,
-            cell_panes: panes(cell).max(1),
-            longest_panes: panes(longest),
-            folded: before_all,
-            ahead_from: before_all,
-            oldest: before_all,
-        };
-        assert!(
-            edges.cell_panes.max(edges.longest_panes) <= PANES_MAX / 2,
-            "configuration allows {} panes of {base_pane:?} in a window",
-            PANES_MAX / 2
-        );
-        edges
-    }
-
-    fn pane(&self, start: EventTime) -> i64 {
-        start.millis().div_euclid(self.base_pane.millis())
-    }
-
-    fn place(&self, pane: i64) -> Place {
-        match pane {
-            _ if pane >= self.ahead_from => Place::Ahead,
-            _ if pane >= self.folded => Place::Open(pane - pane.rem_euclid(self.cell_panes)),
-            _ if pane >= self.needed() => Place::Main,
-            _ => Place::Forgotten,
-        }
-    }
-
-    /// The oldest pane that a window read from now on can hold. Closed windows end at the
-    /// folded edge or later, latest ones after stream time.
-    fn needed(&self) -> i64 {
-        self.oldest.max(self.folded.min(self.ahead_from) - self.longest_panes)
-    }
-
-    fn is_cell_start(&self, pane: i64) -> bool {
-        pane.rem_euclid(self.cell_panes) == 0
-    }
-}
-
-/// Marks of panes that stream time has not reached.
-#[derive(Default)]
-struct Ahead {
-    marks: BTreeMap<(u32, i64, u16), u8>,
-    /// The oldest pane in `marks`, or an older one.
-    first: Option<i64>,
-    refused: u64,
-}
-
-impl Ahead {
-    fn add(&mut self, sketch: SketchId, pane: i64, register: u16, rank: u8) {
-        let key = (sketch.0, pane, register);
-        if self.marks.len() >= AHEAD_MARKS_MAX && !self.marks.contains_key(&key) {
-            self.refused += 1;
-            return;
-        }
-        let mark = self.marks.entry(key).or_default();
-        *mark = rank.max(*mark);
-        self.first = Some(self.first.map_or(pane, |first| first.min(pane)));
-    }
-
-    fn take_before(&mut self, pane: i64) -> Vec<((u32, i64, u16), u8)> {
-        if self.first.is_none_or(|first| first >= pane) {
-            return Vec::new();
-        }
-        let mut taken = Vec::new();
-        self.marks.retain(|&key, &mut rank| {
-            if key.1 < pane {
-                taken.push((key, rank));
-            }
-            key.1 >= pane
-        });
-        self.first = self.marks.keys().map(|key| key.1).min();
-        taken
-    }
-
-    /// Raises `out` by the marks of panes in `[start, end)`.
-    fn range(&self, sketch: SketchId, start: i64, end: i64, out: &mut Registers) {
-        if self.first.is_none_or(|first| first >= end) || start >= end {
-            return;
-        }
-        for (&(_, _, register), &rank) in self.marks.range((sketch.0, start, 0)..(sketch.0, end, 0))
-        {
-            out.raise(register, rank);
-        }
-    }
-
-    fn holds(&self, sketch: SketchId) -> bool {
-        self.marks.range((sketch.0, i64::MIN, 0)..=(sketch.0, i64::MAX, u16::MAX)).next().is_some()
-    }
-
-    /// About 40 bytes a mark in a B-tree.
-    fn bytes(&self) -> usize {
-        self.marks.len() * 40
+        let open: usize = self.open.iter().map(Cell::bytes).sum();
+        self.main.bytes() + open + self.open.capacity() * size_of::<Cell>()
     }
 }
 

@@ -99,11 +99,16 @@ impl Registers {
         *slot = rank.max(*slot);
     }
 
-    /// Adds the users of `other`.
-    pub fn merge(&mut self, other: &Registers) {
-        for (mine, &theirs) in self.ranks.iter_mut().zip(other.ranks.iter()) {
+    /// Shows a rank to each register in turn; rank 0 changes nothing.
+    pub fn raise_all(&mut self, ranks: impl IntoIterator<Item = u8>) {
+        for (mine, theirs) in self.ranks.iter_mut().zip(ranks) {
             *mine = theirs.max(*mine);
         }
+    }
+
+    /// Adds the users of `other`.
+    pub fn merge(&mut self, other: &Registers) {
+        self.raise_all(other.ranks.iter().copied());
     }
 
     /// The rank of every register.
@@ -324,11 +329,14 @@ mod tests {
 
     #[test]
     fn a_rank_beyond_32_needs_the_dense_form() {
-        let mut registers = Registers::new();
-        registers.raise(16_383, RANK_MAX);
-        let value = registers.encode();
-        assert_eq!((value[4], value.len()), (DENSE, DENSE_BYTES));
-        assert_eq!(decode(&value), (registers.count(), registers));
+        for (rank, encoding) in [(32, SPARSE), (33, DENSE), (RANK_MAX, DENSE)] {
+            let mut registers = Registers::new();
+            registers.raise(16_383, rank);
+            let value = registers.encode();
+            assert_eq!(value[4], encoding, "rank {rank}");
+            assert_eq!(value.len() == DENSE_BYTES, encoding == DENSE);
+            assert_eq!(decode(&value), (registers.count(), registers), "rank {rank}");
+        }
     }
 
     #[test]

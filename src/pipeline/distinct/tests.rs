@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pipeline::definitions::Dimension;
 use crate::pipeline::hll::REGISTERS;
+use crate::time::Span;
 
 const CATEGORY: u16 = 1;
 type Key = (Kind, Option<Entity>);
@@ -39,7 +40,7 @@ fn definitions(windows: &[(i64, i64, i64)], sketches_max: usize) -> Definitions 
 }
 
 /// The shapes of real configurations, scaled down.
-const SHAPES: [&[(i64, i64, i64)]; 6] = [
+const SHAPES: [&[(i64, i64, i64)]; 7] = [
     // The default, with 1 s, 2 s, 4 s, 12 s for 1 s, 5 s, 1 m, 15 m.
     &[(6, 1, 6), (12, 2, 6), (36, 4, 12), (144, 12, 12)],
     // Tumbling only.
@@ -50,6 +51,8 @@ const SHAPES: [&[(i64, i64, i64)]; 6] = [
     // Slides that do not divide each other; cells wider than the shortest window.
     &[(4, 2, 12), (9, 3, 12), (40, 10, 20)],
     &[(60, 6, 30)],
+    // Closed less often than a window lasts: part of each cell is never asked for.
+    &[(4, 1, 12)],
 ];
 
 fn secs(secs: i64) -> EventTime {
@@ -243,8 +246,10 @@ fn a_window_that_ended_is_not_disturbed_by_what_came_after() {
 #[test]
 fn past_the_budget_users_are_counted_under_other() {
     // Three kinds, and __other__ of one dimension for each, are there from the start.
-    let mut distinct = Distinct::new(&definitions(&[(10, 5, 10)], 7));
+    let definitions = definitions(&[(10, 5, 10)], 7);
+    let mut distinct = Distinct::new(&definitions);
     assert_eq!(distinct.sketches().count(), 6);
+    assert_eq!(Distinct::bytes_min(&definitions), 6 * SKETCH_BYTES_WORST);
     let own = distinct.sketch(Kind::Click, Some((CATEGORY, 1)));
     assert!(matches!(own, Reserved::Own(_)));
     let over = distinct.sketch(Kind::Click, Some((CATEGORY, 2)));
@@ -304,8 +309,9 @@ fn marks_ahead_of_stream_time_are_bounded() {
         distinct.add(id, secs(1000 + 5 * (mark / 16_384)), (mark % 16_384) as u16, 1);
     }
     assert_eq!(distinct.ahead_refused(), 5);
-    // Again the same mark: no room needed.
+    // Again the same mark, or one in the pane of stream time itself: no room needed.
     distinct.add(id, secs(1000), 0, 1);
+    distinct.add(id, secs(0), 0, 1);
     assert_eq!(distinct.ahead_refused(), 5);
     distinct.advance_stream_time(secs(2000));
     distinct.add(id, secs(3000), 0, 1);
