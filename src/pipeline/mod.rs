@@ -9,6 +9,7 @@ pub mod watch;
 pub mod rebalance;
 pub mod read_order;
 pub mod source;
+pub mod reading;
 pub mod dead_letter;
 
 pub mod decode;
