@@ -330,7 +330,7 @@ mod tests {
         fields.user_id = "user\\u0069d".into();
         let (mut names, roles) = Names::new(&fields, &definitions());
         let text = br#""user\u0069d":1"#;
-        let found = names.find(text, 1, 11).unwrap();
+        let found = names.find(text, 1, 12).unwrap();
         assert_eq!(found.field, roles.user_id);
         names.expect(After::RECORD, found);
         assert_eq!(names.expected(After::RECORD, text, 1), None);
