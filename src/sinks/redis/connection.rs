@@ -29,7 +29,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 pub struct Connector {
     client: Client,
     settings: AsyncConnectionConfig,
-    deadline: Duration,
     live: Option<MultiplexedConnection>,
 }
 
@@ -41,8 +40,7 @@ impl Connector {
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(Some(config.response_timeout));
-        let deadline = config.connect_timeout + config.response_timeout;
-        Ok(Connector { client, settings, deadline, live: None })
+        Ok(Connector { client, settings, live: None })
     }
 
     /// Host and port, or socket path: for logs, without credentials.
@@ -53,12 +51,9 @@ impl Connector {
     /// The connection, made now if there is none.
     pub async fn get(&mut self) -> Result<&mut MultiplexedConnection, RedisError> {
         if self.live.is_none() {
+            // The connection timeout bounds all of it: name, socket, TLS, login.
             let connect = self.client.get_multiplexed_async_connection_with_config(&self.settings);
-            // A stopped server accepts in the kernel and never answers: bound the whole of it.
-            let connection = tokio::time::timeout(self.deadline, connect)
-                .await
-                .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-            self.live = Some(connection);
+            self.live = Some(connect.await?);
         }
         Ok(self.live.as_mut().expect("it was set above"))
     }
