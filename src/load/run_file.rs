@@ -128,3 +128,67 @@ impl RunFile {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> RunFile {
+        let expected = TopicLedger {
+            counts: Counts { applied: 7, late: 2, malformed: 1, ..Counts::default() },
+            malformed_by: BTreeMap::from([("bad_time".to_owned(), 1)]),
+            reordered: 3,
+        };
+        RunFile {
+            format: FORMAT,
+            version: "0.1.0".into(),
+            librdkafka: "2".into(),
+            state: State::Complete,
+            seed: 5,
+            rules: Rules::default(),
+            parameters: BTreeMap::new(),
+            records: 10,
+            digest: "0123".into(),
+            topics: vec![RunTopic {
+                kind: Kind::Click,
+                topic: "click".into(),
+                start_offsets: vec![0],
+                end_offsets: vec![10],
+                expected,
+            }],
+            seconds: 1.0,
+            events_per_second: 10.0,
+            behind_max_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = run();
+        run.save(directory.path()).unwrap();
+        assert_eq!(RunFile::load(directory.path()).unwrap(), run);
+        RunFile { format: 2, ..run }.save(directory.path()).unwrap();
+        let error = RunFile::load(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("has format 2, this version reads 1"), "{error}");
+    }
+
+    #[test]
+    fn the_ledger_is_a_table() {
+        insta::assert_snapshot!(run().table(), @r#"
+        seed 5  records 10  digest 0123
+
+                             click           all
+        applied                  7             7
+        late                     2             2
+        duplicate                0             0
+        malformed                1             1
+        future                   0             0
+        tombstone                0             0
+        total                   10            10
+
+        of applied, out of order: 3
+        of malformed, bad_time: 1
+        "#);
+    }
+}
