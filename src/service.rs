@@ -120,7 +120,7 @@ pub async fn run(
     let topics = Topics::new(&config.topics);
     client::check_properties(&config.kafka)?;
     config.warnings().iter().for_each(|warning| warn!("{warning}"));
-    info!(estimate = %config.memory_estimate(), "memory");
+    info!("{}", config.memory_estimate());
 
     let health = Arc::new(Health::default());
     let metrics = Arc::new(metrics(&config, &definitions, &topics));

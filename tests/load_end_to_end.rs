@@ -113,7 +113,7 @@ fn definitions() -> Value {
         ],
         "boards": boards.concat(),
         "lateness_ms": 60_000, "max_future_ms": 300_000, "base_pane_ms": 30_000,
-        "currency": "EUR", "deduplicate": false,
+        "currency": "USD", "deduplicate": false,
     })
 }
 
@@ -142,7 +142,7 @@ fn add(pipe: &mut redis::Pipeline, kind: Kind, event: &Value, place: &str, suffi
         },
     };
     count(metric, 1);
-    let home = event["currency"].as_str().is_none_or(|currency| currency == "EUR");
+    let home = event["currency"].as_str().is_none_or(|currency| currency == "USD");
     let mut touched = BTreeSet::new();
     let mut scores: Vec<(String, String, u64)> = Vec::new();
     for line in &lines {

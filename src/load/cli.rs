@@ -124,7 +124,7 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = KeyArg::Product)]
     pub key: KeyArg,
     /// The currency that revenue counts in, as in the daemon's configuration
-    #[arg(long, default_value = "EUR")]
+    #[arg(long, default_value = "USD")]
     pub currency: String,
     /// The daemon's lateness: decides what is late
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]

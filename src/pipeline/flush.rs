@@ -64,18 +64,25 @@ pub fn job_channel() -> (JobSender, JobReceiver) {
 impl JobReceiver {
     /// The next job. Asking for it says that the one before is done; `None`: there will be none.
     pub async fn next(&mut self) -> Option<Job> {
-        self.busy.store(false, Ordering::Release);
+        self.done();
         self.receiver.recv().await
+    }
+
+    /// Says that the last job is done.
+    pub fn done(&self) {
+        self.busy.store(false, Ordering::Release);
     }
 }
 
 impl JobSender {
-    /// Whether the sink can take a job; an error when it is gone.
+    /// Whether the last job is done; an error when it never will be.
     fn is_free(&self) -> Result<bool, SinkGone> {
-        if self.sender.is_closed() {
-            return Err(SinkGone);
+        let is_closed = self.sender.is_closed();
+        match (self.busy.load(Ordering::Acquire), is_closed) {
+            (false, _) => Ok(true),
+            (true, false) => Ok(false),
+            (true, true) => Err(SinkGone),
         }
-        Ok(!self.busy.load(Ordering::Acquire))
     }
 
     fn send(&self, job: Job) -> Result<(), SinkGone> {

@@ -41,6 +41,7 @@ pub async fn publish<S: Sink>(
         audience.health.first_flush.hold();
         published(&job.offsets);
         if job.is_last {
+            jobs.done();
             break;
         }
     }
