@@ -77,8 +77,16 @@ pub struct Summary {
     /// From the start of the process until everything was readable.
     pub seconds: f64,
     pub events_per_second: f64,
-    /// The same ledger by topic.
-    pub topics: BTreeMap<String, LedgerLine>,
+    /// The same by topic.
+    pub topics: BTreeMap<String, TopicLine>,
+}
+
+/// One topic's share.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct TopicLine {
+    pub events: u64,
+    #[serde(flatten)]
+    pub ledger: LedgerLine,
 }
 
 /// Where records went.
@@ -211,7 +219,11 @@ pub async fn run(
         health: health.clone(),
         pulse: health.pulse("sink", SINK_PULSE),
     };
-    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, move |offsets| {
+    let lost = {
+        let redis = redis.clone();
+        move || redis.republishes()
+    };
+    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, lost, move |offsets| {
         committers.iter().for_each(|source| source.commit(offsets.iter().copied()));
     }));
     let mut overseer = Overseer {
@@ -447,13 +459,15 @@ fn owner(
 
 fn summary(merger: &Merger, metrics: &Metrics, topics: &Topics, started: Instant) -> Summary {
     let mut total = LedgerLine::default();
-    let mut by_topic: BTreeMap<String, LedgerLine> = BTreeMap::new();
+    let mut by_topic: BTreeMap<String, TopicLine> = BTreeMap::new();
     let mut events = 0;
     for (Partition { kind, .. }, position) in merger.positions() {
         let ledger = &position.state.ledger;
         events += ledger.consumed;
         total.add(ledger);
-        by_topic.entry(topics.name(*kind).to_owned()).or_default().add(ledger);
+        let topic = by_topic.entry(topics.name(*kind).to_owned()).or_default();
+        topic.events += ledger.consumed;
+        topic.ledger.add(ledger);
     }
     let (seconds, meta) = (started.elapsed().as_secs_f64(), merger.meta());
     Summary {

@@ -46,19 +46,23 @@ pub struct Job {
 pub struct JobSender {
     sender: mpsc::Sender<Job>,
     busy: Arc<AtomicBool>,
+    all_windows: Arc<AtomicBool>,
 }
 
 /// The sink's end.
 pub struct JobReceiver {
     receiver: mpsc::Receiver<Job>,
     busy: Arc<AtomicBool>,
+    all_windows: Arc<AtomicBool>,
 }
 
 /// A way for one job at a time.
 pub fn job_channel() -> (JobSender, JobReceiver) {
     let (sender, receiver) = mpsc::channel(1);
     let busy = Arc::new(AtomicBool::new(false));
-    (JobSender { sender, busy: busy.clone() }, JobReceiver { receiver, busy })
+    let all_windows = Arc::new(AtomicBool::new(false));
+    let sender = JobSender { sender, busy: busy.clone(), all_windows: all_windows.clone() };
+    (sender, JobReceiver { receiver, busy, all_windows })
 }
 
 impl JobReceiver {
@@ -66,6 +70,11 @@ impl JobReceiver {
     pub async fn next(&mut self) -> Option<Job> {
         self.done();
         self.receiver.recv().await
+    }
+
+    /// Wants every window in the next flush, whatever its cadence.
+    pub fn ask_for_all_windows(&self) {
+        self.all_windows.store(true, Ordering::Release);
     }
 
     /// Says that the last job is done.
@@ -303,11 +312,12 @@ impl<O: Observer> Publisher<O> {
     fn flush(&mut self, is_last: bool) -> Result<(), SinkGone> {
         let now = Instant::now();
         let offsets = self.merger.offsets();
+        let all_windows = is_last || self.jobs.all_windows.swap(false, Ordering::AcqRel);
         let mut latest = Vec::new();
         for window in 0..self.published.len() {
             let due = self.published[window]
                 .is_none_or(|last| now.duration_since(last) >= self.plan.refresh[window]);
-            if !due && !is_last {
+            if !due && !all_windows {
                 continue;
             }
             if let Some(view) = self.merger.latest(window, &offsets) {

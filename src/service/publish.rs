@@ -19,8 +19,9 @@ pub struct Audience {
     pub pulse: Arc<Pulse>,
 }
 
-/// Publishes jobs until the last, or until there are no more. `published` hears the offsets
-/// that a readable flush explains.
+/// Publishes jobs until the last, or until there are no more. `losses` counts how often the sink
+/// found its store without what it had written: the next flush then carries every window.
+/// `published` hears the offsets that a readable flush explains.
 ///
 /// # Errors
 /// The sink needs a person.
@@ -28,8 +29,10 @@ pub async fn publish<S: Sink>(
     mut sink: S,
     mut jobs: JobReceiver,
     audience: Audience,
+    losses: impl Fn() -> u64,
     published: impl Fn(&Offsets),
 ) -> anyhow::Result<()> {
+    let mut losses_seen = losses();
     while let Some(job) = beating(&audience.pulse, jobs.next()).await {
         let started = Instant::now();
         let report = beating(&audience.pulse, sink.flush(&job.flush)).await?;
@@ -40,6 +43,11 @@ pub async fn publish<S: Sink>(
         note_visible(metrics, &job, now_millis);
         audience.health.first_flush.hold();
         published(&job.offsets);
+        let losses_now = losses();
+        if losses_now != losses_seen {
+            losses_seen = losses_now;
+            jobs.ask_for_all_windows();
+        }
         if job.is_last {
             jobs.done();
             break;
