@@ -5,21 +5,21 @@
 //! 1/16 of the clicks 1 to 3 s late, cells folded each minute and old marks pruned each
 //! quarter of an hour. A click is one mark for all clicks and, where there are 100
 //! categories, one for its category. Folding and pruning are included, hashing is not (3 to
-//! 12 ns, see `mark`). Times of the report are processor time, so they hold on a busy
+//! 17 ns, see `mark`). Times of the report are processor time, so they hold on a busy
 //! machine; those of criterion, further down, are time passed and serve to compare two runs.
 //!
 //! Report of a release build (thin LTO), 2 shared cores of a cloud machine:
 //!
 //! | clicks a second of event time | sketches | ns a click | all sketches | latest 1m, 24h |
 //! |---|---|---|---|---|
-//! | 116: each user 10 times a day | 1 | 55 | 347 KiB | 10, 76 us |
-//! | 1,160: 100 times | 1 | 25 | 492 KiB | 23, 91 us |
-//! | 10,000 | 1 | 23 | 755 KiB | 59, 121 us |
-//! | 1,160 | 1 + 100 | 113 (2 marks) | 5.3 MiB | |
-//! | 20,000 | 1 + 100 | 93 (2 marks) | 16.7 MiB | |
+//! | 116: each user 10 times a day | 1 | 49 | 347 KiB | 10, 70 us |
+//! | 1,160: 100 times | 1 | 23 | 492 KiB | 21, 81 us |
+//! | 10,000 | 1 | 22 | 755 KiB | 57, 115 us |
+//! | 1,160 | 1 + 100 | 92 (2 marks) | 5.3 MiB | |
+//! | 20,000 | 1 + 100 | 74 (2 marks) | 16.7 MiB | |
 //!
 //! Few clicks a second cost more each, because folding passes over all of main for them.
-//! PFCOUNT's estimate takes 5 us and a dense value 9 us. Users who never come twice, in every
+//! PFCOUNT's estimate takes 3 to 4 us and a dense value 8 to 10 us. Users who never come twice, in every
 //! register and every second, leave 3.8 marks a register after a minute and 9.1 after a day.
 
 use std::hint::black_box;
