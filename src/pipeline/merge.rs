@@ -129,10 +129,7 @@ impl Merger {
         position.cursor = delivery.to;
         position.state = delivery.state_to.clone();
         let after_close = self.count_after_close(&delivery.cells);
-        let resolution = self.windows.resolve(&delivery.cells);
-        let mut over_cap = self.windows.add(&delivery.cells, &resolution);
-        over_cap += self.add_users(&delivery.cells, &resolution);
-        self.windows.release(&resolution);
+        // Stream time first: marks of panes beyond it would have to wait.
         self.clock.delivered(
             delivery.partition,
             delivery.to > delivery.from,
@@ -141,6 +138,10 @@ impl Merger {
             now_millis,
         );
         self.sync_stream_time();
+        let resolution = self.windows.resolve(&delivery.cells);
+        let mut over_cap = self.windows.add(&delivery.cells, &resolution);
+        over_cap += self.add_users(&delivery.cells, &resolution);
+        self.windows.release(&resolution);
         self.after_close += after_close;
         self.over_cap += over_cap;
         Merged { admission, after_close, over_cap }
@@ -309,7 +310,7 @@ impl Merger {
             complete: stream_time.is_some_and(|time| self.clock.complete(time - longest)),
             missing: self.clock.missing(),
             events_after_close: self.after_close,
-            over_cap: self.over_cap,
+            over_cap: self.over_cap + self.distinct.ahead_refused(),
             ended: self.ended,
         }
     }
