@@ -4,7 +4,6 @@
 //! outage as at any other time. GET and HEAD only; nothing here changes anything.
 
 mod listener;
-mod probe;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,7 +22,6 @@ use crate::health::{Health, Verdict};
 
 use listener::LimitedListener;
 pub use listener::Limits;
-pub use probe::probe;
 
 /// How long open connections may finish after the shutdown signal.
 const GRACE: Duration = Duration::from_secs(1);

@@ -152,13 +152,17 @@ async fn shutdown_ends_soon_even_with_connections_that_do_not() {
 
 #[tokio::test]
 async fn the_probe_reads_the_answer_of_a_daemon_that_listens_everywhere() {
+    use crate::probe::probe;
     let running = start(Limits::default()).await;
     let port = running.address.port();
-    let ask = |path: &'static str| spawn_blocking(move || probe(&format!("0.0.0.0:{port}"), path));
-    assert!(ask("/livez").await.unwrap().unwrap().contains("\"ok\":true"));
-    let refused = format!("{:#}", ask("/readyz").await.unwrap().unwrap_err());
-    assert!(refused.contains("503") && refused.contains("kafka_joined"), "{refused}");
+    let ask = |page: &'static str| {
+        spawn_blocking(move || probe(&format!("0.0.0.0:{port}"), page, GRACE * 3))
+    };
+    let alive = ask("/livez").await.unwrap().unwrap();
+    assert!(alive.is_healthy() && alive.body.contains("\"ok\":true"));
+    let refused = ask("/readyz").await.unwrap().unwrap();
+    assert!(!refused.is_healthy() && refused.body.contains("kafka_joined"), "{refused:?}");
     running.stop.send(()).unwrap();
     running.server.await.unwrap();
-    assert!(format!("{:#}", ask("/livez").await.unwrap().unwrap_err()).contains("connect to"));
+    assert!(ask("/livez").await.unwrap().is_err());
 }
