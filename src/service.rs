@@ -178,6 +178,7 @@ pub async fn run(
         definitions: definitions.clone(),
         flush: config.redis.flush,
         refresh: config.refresh_by_window(),
+        closed_keep: (config.redis.closed_keep > 0).then_some(config.redis.closed_keep),
         unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
         state_bytes_max: usize_of(config.limits.state_bytes),
         bounded: log.ends.as_deref().cloned(),

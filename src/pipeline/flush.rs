@@ -112,6 +112,8 @@ pub struct Plan {
     pub flush: Duration,
     /// By window: its latest views are written at most so often.
     pub refresh: Vec<Duration>,
+    /// How many closed windows of a size keep their boards; `None`: all.
+    pub closed_keep: Option<usize>,
     /// Closed windows that wait for the sink may take so many bytes.
     pub unpublished_bytes_max: usize,
     /// Merged state may take so many bytes; beyond, new entities count under `__other__`.
@@ -153,8 +155,12 @@ impl<O: Observer> Publisher<O> {
         jobs: JobSender,
         observer: O,
     ) -> Self {
+        let mut merger = Merger::new(plan.definitions.clone());
+        if let Some(windows) = plan.closed_keep {
+            merger.keep_closed(windows);
+        }
         Self {
-            merger: Merger::new(plan.definitions.clone()),
+            merger,
             inlet,
             shared,
             jobs,

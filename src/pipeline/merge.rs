@@ -56,6 +56,14 @@ pub struct Merged {
     pub over_cap: u64,
 }
 
+/// How much of a window is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// What its history entry says: totals, and users by kind.
+    Totals,
+    Everything,
+}
+
 /// Merged state of all partitions.
 pub struct Merger {
     definitions: Arc<Definitions>,
@@ -67,6 +75,8 @@ pub struct Merger {
     after_close: u64,
     over_cap: u64,
     ended: bool,
+    /// How many closed windows of a size keep their boards; `None`: all.
+    closed_keep: Option<usize>,
     pruned_to: Option<EventTime>,
     /// Reused for every sketch that is read.
     registers: Registers,
@@ -84,11 +94,18 @@ impl Merger {
             after_close: 0,
             over_cap: 0,
             ended: false,
+            closed_keep: None,
             pruned_to: None,
             registers: Registers::new(),
             union: Registers::new(),
             definitions,
         }
+    }
+
+    /// Keeps boards and sketches of the last so many closed windows of a size only: those of a
+    /// window that so many others will follow at once are not even built.
+    pub fn keep_closed(&mut self, windows: usize) {
+        self.closed_keep = Some(windows);
     }
 
     /// Declares a partition of the topics' metadata: from now on it holds the group watermark.
@@ -213,18 +230,25 @@ impl Merger {
 
     /// The next window that can be closed, in order of ends.
     pub fn close_next(&mut self) -> Option<ClosedView> {
-        let closing = self.windows.next_closing(self.clock.group_watermark()?)?;
+        let group_watermark = self.clock.group_watermark()?;
+        let closing = self.windows.next_closing(group_watermark)?;
         self.distinct.fold_to(closing.end);
         let start = closing.end - self.definitions.windows[closing.window].size;
+        let is_superseded = self
+            .closed_keep
+            .is_some_and(|keep| self.windows.is_superseded(closing, keep, group_watermark));
+        let detail = if is_superseded { Detail::Totals } else { Detail::Everything };
         let (distinct, uniques) =
-            self.read_distinct(|distinct, sketch, out| distinct.closed(sketch, start, out));
+            self.read_distinct(detail, |distinct, sketch, out| distinct.closed(sketch, start, out));
+        let boards =
+            if is_superseded { Vec::new() } else { self.windows.closed_boards(closing.window) };
         let view = WindowView {
             window: closing.window,
             start,
             end: closing.end,
             totals: self.windows.closed_totals(closing.window).clone(),
             uniques,
-            boards: self.windows.closed_boards(closing.window),
+            boards,
             distinct,
         };
         self.windows.closed(closing);
@@ -242,22 +266,28 @@ impl Merger {
         let end = self.windows.advance_latest(window, stream_time);
         let start = end - self.definitions.windows[window].size;
         let (distinct, uniques) =
-            self.read_distinct(|distinct, sketch, out| distinct.latest(sketch, start, end, out));
+            self.read_distinct(Detail::Everything, |distinct, sketch, out| {
+                distinct.latest(sketch, start, end, out);
+            });
         let (boards, entities) = self.windows.latest(window);
         let totals = self.windows.latest_totals(window).clone();
         let view = WindowView { window, start, end, totals, uniques, boards, distinct };
         Some(LatestView { view, offsets: offsets.clone(), stream_time, entities })
     }
 
-    /// Reads every sketch; also the number of users of any kind.
+    /// Reads sketches; also the number of users of any kind.
     fn read_distinct(
         &mut self,
+        detail: Detail,
         read: impl Fn(&Distinct, SketchId, &mut Registers),
     ) -> (Vec<UniquesView>, u64) {
         let Self { distinct, registers, union, windows, .. } = self;
         union.clear();
         let mut views = Vec::new();
         for (sketch, kind, entity) in distinct.sketches() {
+            if entity.is_some() && detail == Detail::Totals {
+                continue;
+            }
             registers.clear();
             read(distinct, sketch, registers);
             if registers.is_empty() {

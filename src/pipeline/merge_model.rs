@@ -297,6 +297,38 @@ proptest! {
 }
 
 #[test]
+fn only_the_last_closed_windows_of_a_size_are_read_in_full() {
+    // A gap of more than a window lies between 20 s and 60 s.
+    let millis = (0..20).chain(60..80).map(|secs| secs * 1000);
+    let log: Vec<Record> =
+        millis.map(|millis| Record { millis, user: 1, product: 1, category: 1 }).collect();
+    let mut system = System::new(testing::definitions_with(&[(4, 1)]), 1);
+    system.merger.keep_closed(3);
+    system.read(0, &log, 40);
+    system.deliver(0);
+    let mut closed = Vec::new();
+    // 23 windows hold a record of each stretch; the stream closes up to 74, then the rest.
+    while let Some(view) = system.merger.close_next() {
+        closed.push(view);
+    }
+    let in_full = |views: &[crate::pipeline::view::ClosedView]| -> Vec<i64> {
+        let full = views.iter().filter(|view| !view.view.boards.is_empty());
+        full.map(|view| view.view.end.millis() / 1000).collect()
+    };
+    assert_eq!(in_full(&closed), [72, 73, 74]);
+    assert!(
+        closed.iter().all(|view| view.view.totals.events > 0 || view.view.end.millis() == 24_000)
+    );
+    assert!(closed.iter().filter(|view| view.view.uniques > 0).count() == closed.len() - 1);
+    closed.clear();
+    system.merger.finish();
+    while let Some(view) = system.merger.close_next() {
+        closed.push(view);
+    }
+    assert_eq!(in_full(&closed), [81, 82, 83]);
+}
+
+#[test]
 fn beyond_the_cap_names_count_as_other_and_nothing_is_lost() {
     let mut definitions = testing::definitions_with(&[(60, 60)]);
     definitions.dimensions[0].entities_max = 2;

@@ -52,7 +52,8 @@ pub struct WindowView {
     pub totals: Totals,
     /// Users of any kind, by union of the kinds' registers.
     pub uniques: u64,
-    /// One per configured board, in that order; empty boards included.
+    /// One per configured board, in that order; empty boards included. None at all for a closed
+    /// window whose boards would be pushed out at once.
     pub boards: Vec<BoardView>,
     pub distinct: Vec<UniquesView>,
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::event::Metric;
 use crate::pipeline::column::Column;
-use crate::pipeline::definitions::{Board, Definitions};
+use crate::pipeline::definitions::{Board, Definitions, Window};
 use crate::pipeline::delivery::{Cells, Totals, series};
 use crate::pipeline::entity::{Entities, OTHER_ID};
 use crate::pipeline::pane::{Level, PaneCell};
@@ -68,7 +68,7 @@ pub struct Closing {
 impl Windows {
     pub fn new(definitions: Arc<Definitions>) -> Self {
         let windows = &definitions.windows;
-        let edge = |window: &crate::pipeline::definitions::Window| Edge {
+        let edge = |window: &Window| Edge {
             size: window.size,
             level: window.level,
             end: None,
@@ -188,6 +188,34 @@ impl Windows {
         }
     }
 
+    /// Whether at least `count` more windows of this size are certain to close at the group
+    /// watermark: the boards of this one would be pushed out as soon as they were written.
+    pub fn is_superseded(
+        &self,
+        closing: Closing,
+        count: usize,
+        group_watermark: EventTime,
+    ) -> bool {
+        let Window { size, closed_step: step, .. } = self.definitions.windows[closing.window];
+        let mut end = closing.end;
+        for _ in 0..count {
+            end += step;
+            if self.first_pane_from(end - size).is_none_or(|start| start >= end) {
+                let Some(next) = self.first_pane_from(end) else { return false };
+                end = next.next_multiple(step);
+            }
+            if end > group_watermark {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn first_pane_from(&self, time: EventTime) -> Option<EventTime> {
+        let first = |level: &Level| level.panes.range(time..).next().map(|(&start, _)| start);
+        self.levels.iter().filter_map(first).min()
+    }
+
     /// Moves the closed edge past a window that was emitted.
     pub fn closed(&mut self, closing: Closing) {
         let step = self.definitions.windows[closing.window].closed_step;
@@ -223,12 +251,7 @@ impl Windows {
         group_watermark: EventTime,
     ) -> Option<EventTime> {
         let step = self.definitions.windows[window].closed_step;
-        let next_content = self
-            .levels
-            .iter()
-            .filter_map(|level| level.panes.range(end..).next().map(|(&start, _)| start))
-            .min()
-            .map(|start| start.next_multiple(step));
+        let next_content = self.first_pane_from(end).map(|start| start.next_multiple(step));
         if group_watermark == EventTime::MAX {
             return next_content;
         }
