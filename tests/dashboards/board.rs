@@ -46,7 +46,7 @@ impl Board {
         });
         let of_annotations = list(&self.0["annotations"], "list").iter().map(|annotation| {
             let place = format!("annotation \"{}\"", text(annotation, "name"));
-            (place, text(&annotation["target"], "expr"))
+            (place, text(annotation, "expr"))
         });
         of_panels
             .chain(of_annotations)

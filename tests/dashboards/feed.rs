@@ -43,8 +43,8 @@ pub fn metrics() -> Metrics {
 pub fn step(metrics: &Metrics, step: u64) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let now_millis = now.as_millis() as i64;
-    // One wave a minute: the load swings by half, and lag follows.
-    let wave = (step as f64 / (60.0 * STEPS_PER_SECOND as f64) * std::f64::consts::TAU).sin();
+    // One wave in five minutes: the load swings by half, and lag follows.
+    let wave = (step as f64 / (300.0 * STEPS_PER_SECOND as f64) * std::f64::consts::TAU).sin();
     for (number, (kind, _, rate)) in TOPICS.into_iter().enumerate() {
         let records = (rate as f64 * (1.0 + wave / 2.0)) as u64 / STEPS_PER_SECOND;
         topic(metrics, kind, records, step);
@@ -101,7 +101,7 @@ fn topic(metrics: &Metrics, kind: Kind, records: u64, step: u64) {
 fn kafka_and_time(metrics: &Metrics, step: u64, now: Duration) {
     let (kafka, time, merge) = (&metrics.kafka, &metrics.time, &metrics.merge);
     kafka.ends_learnt.set_seconds(now.as_secs_f64());
-    if step % 240 == 60 {
+    if step % 1_200 == 60 {
         kafka.rebalanced(Rebalance::Assign);
         kafka.error("BrokerTransportFailure");
         kafka.dead_letter_errors.inc();
@@ -126,7 +126,7 @@ fn kafka_and_time(metrics: &Metrics, step: u64, now: Duration) {
     merge.after_close.inc_by(u64::from(step.is_multiple_of(40)));
     merge.over_cap.inc_by(u64::from(step.is_multiple_of(60)));
     for (gauge, entities) in merge.entities.iter().zip([400_000, 900, 60_000]) {
-        gauge.set(entities + (step % 400) as i64 * 100);
+        gauge.set(entities + (step % 400) as i64 * entities / 4_000);
     }
     for (part, used_mib, _) in MEMORY {
         merge.set_memory(part, (used_mib + step % 8) << 20);
