@@ -117,9 +117,12 @@ impl Registers {
         if value.len() != DENSE_BYTES {
             return Err("a dense value of the wrong length");
         }
-        let bit = |at: usize| (value[HEADER_BYTES + at / 8] >> (at % 8)) & 1;
-        let rank = |register: usize| (0..6).map(|n| bit(register * 6 + n) << n).sum();
-        Ok(Self((0..REGISTERS).map(rank).collect()))
+        // Three bytes hold four registers.
+        let four = |bytes: &[u8]| {
+            let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+            [0, 6, 12, 18].map(|shift| (bits >> shift & 0x3F) as u8)
+        };
+        Ok(Self(value[HEADER_BYTES..].chunks_exact(3).flat_map(four).collect()))
     }
 
     fn decode_sparse(mut runs: &[u8]) -> Result<Self, &'static str> {
