@@ -194,7 +194,7 @@ impl<'a> Counter<'a> {
                     continue;
                 }
                 let sums = &mut self.sums[dimension][entity as usize];
-                if *sums == [0; Metric::COUNT] {
+                if sums.iter().all(|&sum| sum == 0) {
                     self.touched[dimension].push(entity);
                 }
                 // A record is one click, one wish or one order for each entity that it
