@@ -212,7 +212,7 @@ mod tests {
     fn dense_registers_have_six_bits_lowest_first() {
         // Ranks 1, 2, 3, 51 in the first four registers: 000001 000010 000011 110011.
         let mut body = vec![0; DENSE_BYTES - HEADER_BYTES];
-        body[..3].copy_from_slice(&[0b10_000001, 0b0011_0000, 0b110011_00]);
+        body[..3].copy_from_slice(&[0b1000_0001, 0b0011_0000, 0b1100_1100]);
         let (registers, _) = decode(0, &body).unwrap();
         assert_eq!(registers.0[..5], [1, 2, 3, 51, 0]);
     }
