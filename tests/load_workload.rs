@@ -8,7 +8,8 @@ use nazar::load::ledger::{Counts, Ledger};
 use nazar::load::oracle::definitions::Definitions;
 use nazar::load::oracle::judge::{Judge, Verdict};
 use nazar::load::oracle::record::What;
-use nazar::load::workload::{Injected, Key, Record, Schedule, Workload, WorkloadConfig};
+use nazar::load::pacer::Schedule;
+use nazar::load::workload::{Injected, Key, Record, Workload, WorkloadConfig};
 use proptest::prelude::*;
 
 const BASE_MS: i64 = 1_785_000_000_000;

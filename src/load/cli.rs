@@ -10,10 +10,10 @@ use super::clock::Rules;
 use super::inject::Inject;
 use super::kafka::Cluster;
 use super::kind::Kind;
-use super::pacer::Pace;
+use super::pacer::{Pace, Schedule};
 use super::run::RunOptions;
 use super::verify::VerifyOptions;
-use super::workload::{Key, Schedule, WorkloadConfig};
+use super::workload::{Key, WorkloadConfig};
 
 const DEFAULT_RATE: u64 = 10_000;
 
@@ -39,7 +39,13 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct KafkaArgs {
     /// Kafka bootstrap servers, host:port,host:port
-    #[arg(short, long, env = "NAZAR_LOAD_BROKERS", default_value = "localhost:9092")]
+    #[arg(
+        short,
+        long,
+        env = "NAZAR_LOAD_BROKERS",
+        hide_env_values = true,
+        default_value = "localhost:9092"
+    )]
     pub brokers: String,
     /// Any librdkafka property, may be repeated
     #[arg(short = 'X', value_name = "PROPERTY=VALUE", value_parser = property)]

@@ -32,10 +32,10 @@ pub mod shopper;
 pub mod clock;
 pub mod encode;
 pub mod inject;
+pub mod pacer;
+pub mod partitioner;
 pub mod spoil;
 pub mod workload;
-
-pub mod pacer;
 
 pub mod ledger;
 pub mod run_file;

@@ -4,7 +4,39 @@
 
 use std::time::Duration;
 
-use super::workload::Schedule;
+/// When records are due: the `n`-th at `start + n × span / per`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub start_ms: i64,
+    pub span_ns: u64,
+    /// Records in one span; at least 1.
+    pub per: u64,
+    /// Where it ends; may be endless (`u64::MAX`).
+    pub records: u64,
+}
+
+impl Schedule {
+    /// `per_second` records each second from `start_ms` on.
+    pub fn at_rate(start_ms: i64, per_second: u64, records: u64) -> Self {
+        Self { start_ms, span_ns: 1_000_000_000, per: per_second.max(1), records }
+    }
+
+    /// `records` spread evenly over the span that ends at `end_ms`.
+    pub fn over_span(end_ms: i64, span_ms: i64, records: u64) -> Self {
+        let span_ns = u64::try_from(span_ms).unwrap_or(0).saturating_mul(1_000_000);
+        Self { start_ms: end_ms - span_ms, span_ns, per: records.max(1), records }
+    }
+
+    /// Nanoseconds from the start to the `n`-th record.
+    pub fn offset_ns(&self, n: u64) -> u128 {
+        u128::from(n) * u128::from(self.span_ns) / u128::from(self.per)
+    }
+
+    pub fn time_ms(&self, n: u64) -> i64 {
+        let offset_ms = self.offset_ns(n) / 1_000_000;
+        self.start_ms.saturating_add(i64::try_from(offset_ms).unwrap_or(i64::MAX / 4))
+    }
+}
 
 /// How a run is paced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,5 +97,15 @@ mod tests {
     fn unbounded_never_waits() {
         let mut pacer = Pacer::new(Pace::Unbounded, Schedule::at_rate(0, 1, 10));
         assert_eq!(pacer.wait(9, Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_schedule_is_even_and_exact() {
+        let schedule = Schedule::over_span(7_200_000, 7_200_000, 3);
+        assert_eq!([0, 1, 2].map(|n| schedule.time_ms(n)), [0, 2_400_000, 4_800_000]);
+        let schedule = Schedule::at_rate(5, 300, u64::MAX);
+        assert_eq!([0, 1, 3, 300].map(|n| schedule.time_ms(n)), [5, 8, 15, 1005]);
+        // Far out it saturates instead of wrapping.
+        assert!(schedule.time_ms(u64::MAX) > 0);
     }
 }

@@ -17,43 +17,11 @@ use super::clock::{Clock, Rules};
 use super::encode::{Encoder, order_name, product_name, user_name};
 use super::inject::Inject;
 use super::kind::{Kind, Reason};
+use super::pacer::Schedule;
+use super::partitioner::partition_of;
 use super::rng::{Rng, mix};
 use super::shopper::{Action, Deed, Shoppers};
 use super::spoil::Spoil;
-
-/// When records are due: the `n`-th at `start + n × span / per`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    pub start_ms: i64,
-    pub span_ns: u64,
-    /// Records in one span; at least 1.
-    pub per: u64,
-    /// Where it ends; may be endless (`u64::MAX`).
-    pub records: u64,
-}
-
-impl Schedule {
-    /// `per_second` records each second from `start_ms` on.
-    pub fn at_rate(start_ms: i64, per_second: u64, records: u64) -> Self {
-        Self { start_ms, span_ns: 1_000_000_000, per: per_second.max(1), records }
-    }
-
-    /// `records` spread evenly over the span that ends at `end_ms`.
-    pub fn over_span(end_ms: i64, span_ms: i64, records: u64) -> Self {
-        let span_ns = u64::try_from(span_ms).unwrap_or(0).saturating_mul(1_000_000);
-        Self { start_ms: end_ms - span_ms, span_ns, per: records.max(1), records }
-    }
-
-    /// Nanoseconds from the start to the `n`-th record.
-    pub fn offset_ns(&self, n: u64) -> u128 {
-        u128::from(n) * u128::from(self.span_ns) / u128::from(self.per)
-    }
-
-    pub fn time_ms(&self, n: u64) -> i64 {
-        let offset_ms = self.offset_ns(n) / 1_000_000;
-        self.start_ms.saturating_add(i64::try_from(offset_ms).unwrap_or(i64::MAX / 4))
-    }
-}
 
 /// What decides a record's partition, by the hash that Java producers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -355,54 +323,5 @@ impl Iterator for Workload {
         self.next += 1;
         let now_ms = self.config.schedule.time_ms(number);
         Some(self.copy_due(now_ms).unwrap_or_else(|| self.make(number, now_ms)))
-    }
-}
-
-/// The partition that the default partitioner of Java producers chooses: murmur2 of the key.
-pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    (murmur2(key) & 0x7FFF_FFFF) % partitions.max(1)
-}
-
-fn murmur2(data: &[u8]) -> u32 {
-    const M: u32 = 0x5BD1_E995;
-    let mut hash = 0x9747_B28C ^ data.len() as u32;
-    let mut chunks = data.chunks_exact(4);
-    for chunk in &mut chunks {
-        let mut k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
-        k ^= k >> 24;
-        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
-    }
-    let tail = chunks.remainder();
-    if !tail.is_empty() {
-        for (at, &byte) in tail.iter().enumerate() {
-            hash ^= u32::from(byte) << (8 * at);
-        }
-        hash = hash.wrapping_mul(M);
-    }
-    hash ^= hash >> 13;
-    hash = hash.wrapping_mul(M);
-    hash ^ (hash >> 15)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_go_where_java_producers_send_them() {
-        // Values of Kafka's own test of its murmur2.
-        let hashes = ["21", "foobar", "a-little-bit-long-string", "abc"]
-            .map(|s| murmur2(s.as_bytes()) as i32);
-        assert_eq!(hashes, [-973932308, -790332482, -985981536, 479470107]);
-    }
-
-    #[test]
-    fn the_schedule_is_even_and_exact() {
-        let schedule = Schedule::over_span(7_200_000, 7_200_000, 3);
-        assert_eq!([0, 1, 2].map(|n| schedule.time_ms(n)), [0, 2_400_000, 4_800_000]);
-        let schedule = Schedule::at_rate(5, 300, u64::MAX);
-        assert_eq!([0, 1, 3, 300].map(|n| schedule.time_ms(n)), [5, 8, 15, 1005]);
-        // Far out it saturates instead of wrapping.
-        assert!(schedule.time_ms(u64::MAX) > 0);
     }
 }

@@ -191,9 +191,19 @@ impl Facts {
         }));
     }
 
-    /// Orders the facts by time, so that those of a window stand together.
+    /// Orders the facts by time, so that those of a window stand together, and so do their lines.
     pub fn sort(&mut self) {
         self.facts.sort_by_key(|fact| fact.time_ms);
+        let width = self.names.len();
+        let mut entities = Vec::with_capacity(self.entities.len());
+        let mut amounts = Vec::with_capacity(self.amounts.len());
+        for fact in &mut self.facts {
+            let lines = fact.first_line as usize..(fact.first_line + fact.lines) as usize;
+            fact.first_line = amounts.len() as u32;
+            entities.extend_from_slice(&self.entities[lines.start * width..lines.end * width]);
+            amounts.extend_from_slice(&self.amounts[lines]);
+        }
+        (self.entities, self.amounts) = (entities, amounts);
     }
 
     /// The facts with a time in `[start, end)`.
@@ -203,13 +213,12 @@ impl Facts {
         &self.facts[first..end]
     }
 
-    /// The lines of a fact: entities by dimension ([`NONE`] where it has none), units, revenue.
-    pub fn lines(&self, fact: &Fact) -> impl Iterator<Item = (&[u32], u64, u64)> {
+    /// A line of a fact: entities by dimension ([`NONE`] where it has none), units, revenue.
+    pub fn line(&self, fact: &Fact, line: u32) -> (&[u32], u64, u64) {
         let width = self.names.len();
-        (fact.first_line as usize..(fact.first_line + fact.lines) as usize).map(move |line| {
-            let (units, revenue) = self.amounts[line];
-            (&self.entities[line * width..][..width], units, revenue)
-        })
+        let at = (fact.first_line + line) as usize;
+        let (units, revenue) = self.amounts[at];
+        (&self.entities[at * width..][..width], units, revenue)
     }
 
     fn push_line(&mut self, line: &Line) {

@@ -117,9 +117,12 @@ impl Registers {
         if value.len() != DENSE_BYTES {
             return Err("a dense value of the wrong length");
         }
-        let bit = |at: usize| (value[HEADER_BYTES + at / 8] >> (at % 8)) & 1;
-        let rank = |register: usize| (0..6).map(|n| bit(register * 6 + n) << n).sum();
-        Ok(Self((0..REGISTERS).map(rank).collect()))
+        // Three bytes hold four registers.
+        let four = |bytes: &[u8]| {
+            let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]);
+            [0, 6, 12, 18].map(|shift| (bits >> shift & 0x3F) as u8)
+        };
+        Ok(Self(value[HEADER_BYTES..].chunks_exact(3).flat_map(four).collect()))
     }
 
     fn decode_sparse(mut runs: &[u8]) -> Result<Self, &'static str> {
@@ -209,7 +212,7 @@ mod tests {
     fn dense_registers_have_six_bits_lowest_first() {
         // Ranks 1, 2, 3, 51 in the first four registers: 000001 000010 000011 110011.
         let mut body = vec![0; DENSE_BYTES - HEADER_BYTES];
-        body[..3].copy_from_slice(&[0b10_000001, 0b0011_0000, 0b110011_00]);
+        body[..3].copy_from_slice(&[0b1000_0001, 0b0011_0000, 0b1100_1100]);
         let (registers, _) = decode(0, &body).unwrap();
         assert_eq!(registers.0[..5], [1, 2, 3, 51, 0]);
     }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::definitions::{Definitions, Metric, Window};
+use super::definitions::{Board, Definitions, Metric, Window};
 use super::facts::{Effect, Fact, Facts, NONE};
 use super::registers::Registers;
 use crate::load::kind::Kind;
@@ -168,43 +168,43 @@ impl<'a> Counter<'a> {
 
     fn add(&mut self, fact: &Fact, totals: &mut Totals) {
         totals.events += 1;
-        match fact.what {
-            Effect::Click => totals.clicks += 1,
-            Effect::WishlistAdd => totals.wishlists += 1,
-            Effect::WishlistRemove => totals.wishlist_removes += 1,
-            Effect::Purchase | Effect::ForeignPurchase(_) => totals.orders += 1,
-            Effect::Status(status) => *totals.order_status.entry(status).or_default() += 1,
-        }
-        for (entities, units, revenue) in self.facts.lines(fact) {
-            totals.units += units;
-            match fact.what {
-                Effect::ForeignPurchase(currency) => {
-                    let currency = self.facts.currencies[currency as usize].clone();
-                    *totals.foreign_revenue_minor.entry(currency).or_default() += revenue;
-                }
-                _ => totals.revenue_minor += revenue,
+        let (total, metric) = match fact.what {
+            Effect::Click => (&mut totals.clicks, Some(Metric::Clicks)),
+            Effect::WishlistAdd => (&mut totals.wishlists, Some(Metric::Wishlists)),
+            Effect::WishlistRemove => (&mut totals.wishlist_removes, None),
+            Effect::Purchase | Effect::ForeignPurchase(_) => {
+                (&mut totals.orders, Some(Metric::Orders))
             }
-            for (dimension, &entity) in entities.iter().enumerate() {
-                if entity != NONE {
-                    self.add_to_entity(fact, dimension, entity, units, revenue);
-                }
-            }
-        }
-        // A record is one click, one wish or one order for each entity that it touches,
-        // however many of its lines touch it.
-        let metric = match fact.what {
-            Effect::Click => Metric::Clicks,
-            Effect::WishlistAdd => Metric::Wishlists,
-            Effect::Purchase | Effect::ForeignPurchase(_) => Metric::Orders,
-            Effect::WishlistRemove | Effect::Status(_) => return,
+            Effect::Status(status) => (totals.order_status.entry(status).or_default(), None),
         };
-        for dimension in 0..self.facts.names.len() {
-            for (at, (entities, ..)) in self.facts.lines(fact).enumerate() {
-                let entity = entities[dimension];
-                let again = self.facts.lines(fact).take(at).any(|(e, ..)| e[dimension] == entity);
-                if entity != NONE && !again {
-                    self.sums[dimension][entity as usize][metric as usize] += 1;
+        *total += 1;
+        let Some(metric) = metric else { return };
+        for line in 0..fact.lines {
+            let (entities, units, revenue) = self.facts.line(fact, line);
+            totals.units += units;
+            let mut board_revenue = revenue;
+            if let Effect::ForeignPurchase(currency) = fact.what {
+                let currency = self.facts.currencies[currency as usize].clone();
+                *totals.foreign_revenue_minor.entry(currency).or_default() += revenue;
+                board_revenue = 0;
+            }
+            totals.revenue_minor += board_revenue;
+            for (dimension, &entity) in entities.iter().enumerate() {
+                if entity == NONE {
+                    continue;
                 }
+                let sums = &mut self.sums[dimension][entity as usize];
+                if sums.iter().all(|&sum| sum == 0) {
+                    self.touched[dimension].push(entity);
+                }
+                // A record is one click, one wish or one order for each entity that it
+                // touches, however many of its lines touch it.
+                let is_again =
+                    (0..line).any(|line| self.facts.line(fact, line).0[dimension] == entity);
+                sums[metric as usize] += u64::from(!is_again);
+                sums[Metric::Units as usize] += units;
+                sums[Metric::RevenueMinor as usize] += board_revenue;
+                self.add_user(fact, dimension, entity);
             }
         }
         if let (Some(user), Some(kind)) = (fact.user, fact.what.kind_of_user()) {
@@ -212,23 +212,7 @@ impl<'a> Counter<'a> {
         }
     }
 
-    fn add_to_entity(
-        &mut self,
-        fact: &Fact,
-        dimension: usize,
-        entity: u32,
-        units: u64,
-        revenue: u64,
-    ) {
-        let sums = &mut self.sums[dimension][entity as usize];
-        if *sums == [0; Metric::COUNT] {
-            // May note an entity again while its sums are still 0; the board does not mind.
-            self.touched[dimension].push(entity);
-        }
-        sums[Metric::Units as usize] += units;
-        if !matches!(fact.what, Effect::ForeignPurchase(_)) {
-            sums[Metric::RevenueMinor as usize] += revenue;
-        }
+    fn add_user(&mut self, fact: &Fact, dimension: usize, entity: u32) {
         if self.definitions.dimensions[dimension].uniques
             && let (Some(user), Some(kind)) = (fact.user, fact.what.kind_of_user())
         {
@@ -237,28 +221,27 @@ impl<'a> Counter<'a> {
         }
     }
 
-    fn board(&self, board: &super::definitions::Board) -> Vec<(String, u64)> {
+    fn board(&self, board: &Board) -> Vec<(String, u64)> {
         let Some(dimension) = self.definitions.dimension(&board.dimension) else {
             return Vec::new();
         };
-        let names = &self.facts.names[dimension];
-        let mut entities = self.touched[dimension].clone();
-        entities.sort_unstable();
-        entities.dedup();
-        let mut rows: Vec<(u64, &str)> = entities
-            .into_iter()
-            .map(|entity| {
-                let score = self.sums[dimension][entity as usize][board.metric as usize];
-                (score, names.get(entity))
-            })
-            .filter(|&(score, _)| score > 0)
-            .collect();
-        // `str` compares by bytes, as Redis does.
-        if rows.len() > board.top && board.top > 0 {
-            rows.select_nth_unstable_by_key(board.top - 1, |&row| Reverse(row));
+        let (sums, names) = (&self.sums[dimension], &self.facts.names[dimension]);
+        let score = |entity: u32| sums[entity as usize][board.metric as usize];
+        let mut entities: Vec<u32> = self.touched[dimension].clone();
+        entities.retain(|&entity| score(entity) > 0);
+        // Whoever scores less than the last place cannot be on the board; those who tie with
+        // it may be, by their names.
+        if (1..entities.len()).contains(&board.top) {
+            let (_, &mut last, _) = entities
+                .select_nth_unstable_by_key(board.top - 1, |&entity| Reverse(score(entity)));
+            let least = score(last);
+            entities.retain(|&entity| score(entity) >= least);
         }
-        rows.truncate(board.top);
+        // `str` compares by bytes, as Redis does.
+        let mut rows: Vec<(u64, &str)> =
+            entities.into_iter().map(|entity| (score(entity), names.get(entity))).collect();
         rows.sort_unstable_by_key(|&row| Reverse(row));
+        rows.truncate(board.top);
         rows.into_iter().map(|(score, name)| (name.to_owned(), score)).collect()
     }
 
