@@ -16,4 +16,6 @@ pub mod pipeline;
 
 pub mod sinks;
 
+pub mod check;
+
 pub mod load;
