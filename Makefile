@@ -27,7 +27,7 @@ lint: ## formatting, clippy, docs and shell scripts, warnings as errors
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	@if command -v shellcheck >/dev/null; then \
-		echo "shellcheck"; grep -rlE '^#!.*(bash|/sh)' scripts .ci | xargs shellcheck; \
+		echo "shellcheck"; grep -rlE '^#!.*(bash|/sh)' scripts .ci bench | xargs shellcheck; \
 	else \
 		echo "lint: shellcheck is not installed, shell scripts NOT checked"; \
 	fi

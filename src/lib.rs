@@ -22,6 +22,8 @@ pub mod sinks;
 
 pub mod service;
 
+pub mod check;
+
 pub mod load;
 
 pub mod cli;

@@ -104,33 +104,31 @@ impl Probe {
     }
 }
 
-/// Connects once and looks, trying every kind of command the sink uses on keys of its own that
-/// vanish by themselves.
+/// Connects once and looks. Nothing is written.
 pub async fn probe(config: &RedisConfig) -> Result<Probe, RedisSinkError> {
     let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
     let mut connector = Connector::new(config)?;
     let connection = connector.get().await.map_err(refused)?;
     let mut probe = Probe::ask(connection).await.map_err(refused)?;
-    if let Err(error) = try_commands(connection, &keys).await {
+    if let Err(error) = ask_rights(connection, &keys).await {
         probe.refused = Some(error.to_string());
     }
     Ok(probe)
 }
 
-async fn try_commands(
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-) -> Result<(), RedisError> {
-    let nonce = format!("probe-{:08x}", std::process::id());
+/// Asks for every kind of command that the sink uses, without running one: Redis checks rights
+/// when it queues a command of a transaction, and this transaction is discarded. (`ACL DRYRUN`
+/// would need the rights of an administrator.)
+async fn ask_rights(connection: &mut MultiplexedConnection, keys: &Keys) -> Result<(), RedisError> {
     let [set, zset, hash, value, stream, renamed] =
-        [0, 1, 2, 3, 4, 5].map(|number| keys.staged(&nonce, 0, number));
-    let mut pipeline = redis::pipe();
-    pipeline.atomic();
-    let commands: [&[&str]; 18] = [
+        [0, 1, 2, 3, 4, 5].map(|number| keys.staged("probe", 0, number));
+    let script = "return redis.call('EXISTS', KEYS[1])";
+    let commands: [&[&str]; 21] = [
         &["SADD", &set, "x"],
         &["SREM", &set, "x"],
         &["SSCAN", &set, "0"],
         &["ZADD", &zset, "1", "x"],
+        &["ZRANGE", &zset, "0", "-1"],
         &["HSET", &hash, "x", "1"],
         &["HDEL", &hash, "y"],
         &["HGET", &hash, "x"],
@@ -142,17 +140,22 @@ async fn try_commands(
         &["EXISTS", &stream],
         &["PEXPIRE", &hash, "60000"],
         &["RENAME", &value, &renamed],
-        &["PUBLISH", &keys.flushes(), "{\"probe\":true}"],
+        &["PUBLISH", &keys.flushes(), "{}"],
         &["ZREMRANGEBYRANK", &zset, "0", "-1"],
         &["UNLINK", &hash, &renamed, &stream],
+        &["SCRIPT", "LOAD", script],
+        &["EVALSHA", "0000000000000000000000000000000000000000", "1", &set],
     ];
+    // On its own: were it refused, what follows would be run instead of queued.
+    redis::cmd("MULTI").exec_async(connection).await?;
+    let mut queued = redis::pipe();
     for command in commands {
-        pipeline.cmd(command[0]).arg(&command[1..]).ignore();
+        queued.cmd(command[0]).arg(&command[1..]);
     }
-    pipeline.exec_async(connection).await?;
-    let script = redis::Script::new("#!lua\nreturn redis.call('EXISTS', KEYS[1])");
-    let _: i64 = script.key(set).invoke_async(connection).await?;
-    Ok(())
+    queued.ignore_errors();
+    let answers: Vec<Result<redis::Value, RedisError>> = queued.query_async(connection).await?;
+    redis::cmd("DISCARD").exec_async(connection).await?;
+    answers.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
 /// Deletes every key under the prefix and answers how many there were. Stop the daemon first: a
@@ -206,7 +209,7 @@ pub(super) async fn members(
     }
 }
 
-fn refused(source: RedisError) -> RedisSinkError {
+pub(super) fn refused(source: RedisError) -> RedisSinkError {
     let Refusal { source, key } = source.into();
     RedisSinkError::Refused { class: ErrorClass::of(&source), key, source }
 }

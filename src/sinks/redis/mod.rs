@@ -22,7 +22,7 @@
 //! `entities` what of it changed, `commands` and `scripts` how, `lineage` whether it landed,
 //! `connection` and [`error`] what to do if not; `publish`, `closed`, `single` and `session` are
 //! the steps that use them. [`schema`] describes all of it to readers;
-//! [`admin`] probes and resets.
+//! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix.
 
 pub mod keys;
 
@@ -47,6 +47,8 @@ pub mod health;
 pub mod schema;
 
 pub mod admin;
+
+pub mod holdings;
 
 mod publish;
 
