@@ -24,6 +24,10 @@ pub mod service;
 
 pub mod load;
 
+pub mod demo;
+
+pub mod reset;
+
 pub mod cli;
 
 pub mod log;
