@@ -103,6 +103,9 @@ impl Outcome {
             ),
         );
         line("ledger", self.account());
+        if self.reasons().iter().all(|(_, counted, label)| counted == label) {
+            line("", "each reason as often as the generator meant it".to_owned());
+        }
         line("windows", format!("{} closed", grouped(self.windows_closed)));
         let filled = self.boards.len() - self.empty_boards().len();
         line("boards", format!("{filled} of {} hold something", self.boards.len()));
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(good().complaints(), Vec::<String>::new());
         assert_eq!(good().applied_per_second(), 25_000);
         assert!(good().report().contains("2 of 2"), "{}", good().report());
-        assert!(!good().report().contains("sent:"));
+        assert!(!good().report().contains("sent:") && good().report().contains("generator meant"));
     }
 
     #[test]
@@ -183,6 +186,7 @@ mod tests {
         outcome.ledger.late = 0;
         outcome.ledger.applied += 20;
         assert!(outcome.report().contains("0 late (sent: 20)"), "{}", outcome.report());
+        assert!(!outcome.report().contains("generator meant"));
     }
 
     #[test]
