@@ -26,6 +26,10 @@ pub mod check;
 
 pub mod load;
 
+pub mod demo;
+
+pub mod reset;
+
 pub mod cli;
 
 pub mod log;

@@ -1,6 +1,9 @@
 //! The log: one line per state change, on stderr, for people or for collectors.
 
+use std::fs::File;
 use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use tracing::Subscriber;
@@ -15,6 +18,12 @@ use crate::config::{LogConfig, LogFormat};
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     let is_coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     subscriber(config, std::io::stderr, is_coloured)?.try_init().context("start logging")
+}
+
+/// The same into a file, for a process whose terminal is taken.
+pub fn init_file(config: &LogConfig, path: &Path) -> anyhow::Result<()> {
+    let file = File::create(path).with_context(|| format!("create {}", path.display()))?;
+    subscriber(config, Arc::new(file), false)?.try_init().context("start logging")
 }
 
 fn subscriber<W>(
@@ -37,7 +46,7 @@ where
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 

@@ -9,6 +9,7 @@ use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
 use nazar::config::ConfigErrors;
 use nazar::probe::probe;
 use nazar::service::{self, Options};
+use nazar::{demo, reset};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -52,7 +53,16 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             }
             Ok(Exit::Done)
         }
-        Command::Check(_) | Command::Demo(_) | Command::Reset(_) => {
+        Command::Demo(args) => block_on(|stop| demo::run(args.duration, stop)),
+        Command::Reset(args) => {
+            let config = args.config.load()?;
+            if !reset::may_delete(&config, args.yes)? {
+                return Ok(Exit::Refused);
+            }
+            block_on(|_| async move { reset::delete(&config).await })?;
+            Ok(Exit::Done)
+        }
+        Command::Check(_) => {
             anyhow::bail!("this build has no such command yet")
         }
     }
