@@ -13,3 +13,4 @@ mod daemon;
 mod load;
 
 mod bounded;
+mod live;
