@@ -264,9 +264,11 @@ pub async fn run(
     let drain = async {
         let merger = match ending {
             Ending::Merger(merger) => merger,
+            // Without an error it ends after the last flush only: the merger has sent that, and
+            // is about to notice that it was written.
             Ending::Sink(result) => {
                 result?;
-                anyhow::bail!("the sink ended early");
+                merger.await.context("the merger panicked")?
             }
             Ending::Stopped | Ending::Source => {
                 while !sources.iter().all(Source::is_finished) {

@@ -17,7 +17,7 @@ use super::oracle::window::Counter;
 use super::read_back::{ranges, read_log};
 use super::reconcile::{self, TopicRead};
 use super::report::{LatestReport, TopicReport, VerifyReport};
-use super::run_file::RunFile;
+use super::run_file::{RunFile, State};
 
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
@@ -41,7 +41,7 @@ pub struct VerifyOptions {
 
 pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
     let started = Instant::now();
-    let run = RunFile::load(&options.directory)?;
+    RunFile::load(&options.directory)?;
     let keys = Keys { prefix: options.prefix.clone() };
     let mut redis = RedisObserved::connect(&options.redis_url)?;
     let mut definitions = match &options.definitions {
@@ -56,6 +56,7 @@ pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
     eprintln!("{definitions}\n");
 
     let snapshots = sample(options, &keys, &definitions, &mut redis)?;
+    let run = finished_run(options)?;
     let mut report = VerifyReport::default();
     let ranges = {
         let VerifyOptions { cluster, from_start, .. } = options;
@@ -114,6 +115,18 @@ fn sample(
         eprintln!("sample {} of {}", number + 1, options.latest_samples);
     }
     Ok(snapshots)
+}
+
+/// The run's account. Samples are taken while a run goes on: then its end is waited for.
+fn finished_run(options: &VerifyOptions) -> anyhow::Result<RunFile> {
+    let deadline = Instant::now() + options.wait;
+    loop {
+        let run = RunFile::load(&options.directory)?;
+        if run.state != State::Running || Instant::now() >= deadline {
+            return Ok(run);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Waits until every latest window covers the whole range, or the daemon says that it has ended.

@@ -4,6 +4,7 @@
 mod content;
 mod fixture;
 mod scripts;
+#[path = "../common/redis.rs"]
 mod server;
 mod start;
 mod trouble;

@@ -1,5 +1,7 @@
 //! A private redis-server on a free port, killed by its own handle.
 
+#![allow(dead_code)]
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

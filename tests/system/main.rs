@@ -1,0 +1,16 @@
+//! The whole system: the real binaries, a real broker, a real Redis.
+//!
+//! One broker serves all tests that do not stop it; each test has topics, a consumer group, a
+//! prefix and a Redis of its own. Windows and event counts are small, because our own code is
+//! not optimised here; the oracle judges every number all the same.
+
+#[path = "../common/kafka.rs"]
+mod kafka;
+#[path = "../common/redis.rs"]
+mod redis_server;
+
+mod daemon;
+mod load;
+
+mod bounded;
+mod live;
