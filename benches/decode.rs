@@ -96,7 +96,8 @@ fn run(c: &mut Criterion, group: &str, name: &str, records: &[String], mut one: 
 }
 
 fn decode(c: &mut Criterion) {
-    let cases: [(&str, Kind, fn(u64) -> String); 5] = [
+    type Make = fn(u64) -> String;
+    let cases: [(&str, Kind, Make); 5] = [
         ("click", Kind::Click, click),
         ("purchase", Kind::Purchase, purchase),
         ("basket of 3", Kind::Purchase, basket),
