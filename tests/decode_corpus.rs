@@ -156,6 +156,7 @@ fn payloads_that_are_no_event() {
         "{\"a\":[}",
         "{\"a\":1\u{a0}}",
         "// c\n{}",
+        "{\"a\":\"\u{e9}\n\"}",
         "{\"a\":\"open}",
         "{\"a\":\"open\\",
         "{\"a\":\"open\\u00",
@@ -248,6 +249,7 @@ fn ids() {
     id("null", "click");
     id("\"\\u0070\\/\\\"\\\\ \\ud83d\\ude00\"", "click product=p/\"\\ \u{1f600}");
     id("\"caf\u{e9} \u{1f600}\"", "click product=caf\u{e9} \u{1f600}");
+    id("\"caf\u{e9}\\u0021\"", "click product=caf\u{e9}!");
     for invalid in
         ["1.0", "1e3", "true", "[]", "{}", "-0", "18446744073709551616", "-9223372036854775809"]
     {

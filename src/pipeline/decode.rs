@@ -25,6 +25,7 @@ mod names;
 mod reject;
 mod scan;
 mod slots;
+mod strings;
 mod timestamp;
 
 use crate::config::FieldsConfig;

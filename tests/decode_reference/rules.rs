@@ -217,7 +217,7 @@ fn rfc3339(text: &str) -> Option<i64> {
     let east = if zone.eq_ignore_ascii_case("z") {
         0
     } else {
-        let (hours, minutes) = zone[1..].split_once(':')?;
+        let (hours, minutes) = zone.strip_prefix(['+', '-'])?.split_once(':')?;
         let (hours, minutes) = (number(hours, 2)?, number(minutes, 2)?);
         if hours > 23 || minutes > 59 {
             return None;

@@ -168,4 +168,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn endless_items_take_bounded_memory() {
+        let mut items = Items::default();
+        for _ in 0..10 * ITEMS_MAX {
+            items.next();
+        }
+        assert_eq!((items.count(), items.slots.len()), (10 * ITEMS_MAX, ITEMS_MAX));
+    }
 }
