@@ -337,6 +337,10 @@ impl Log {
         let find = tokio::task::spawn_blocking(move || {
             let lookup = Lookup::new(&kafka, topics)?;
             let discovered = lookup.wait_for_topics(&seen)?;
+            if !kafka.dead_letter_topic.is_empty() {
+                // Found missing later, it would hold every partition that has a reject.
+                until_answered(&seen, || lookup.require(&kafka.dead_letter_topic))?;
+            }
             let leaders = &discovered.leaders;
             let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
             let ends = if options.bounded {

@@ -2,7 +2,7 @@
 
 #[path = "common/kafka.rs"]
 mod kafka;
-#[path = "redis_sink/server.rs"]
+#[path = "common/redis.rs"]
 #[allow(dead_code)]
 mod server;
 

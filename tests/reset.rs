@@ -1,7 +1,7 @@
 //! `nazar reset` on a real Redis: it deletes what is ours, all of it, and not unasked.
 
 #[allow(dead_code)]
-#[path = "redis_sink/server.rs"]
+#[path = "common/redis.rs"]
 mod server;
 
 use std::process::{Command, Output, Stdio};

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use nazar::check;
 use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
 use nazar::config::ConfigErrors;
 use nazar::probe::probe;
@@ -62,8 +63,11 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             block_on(|_| async move { reset::delete(&config).await })?;
             Ok(Exit::Done)
         }
-        Command::Check(_) => {
-            anyhow::bail!("this build has no such command yet")
+        Command::Check(args) => {
+            let config = args.load()?;
+            let report = block_on(|_| async move { Ok(check::run(&config).await) })?;
+            print(&report.to_string())?;
+            Ok(if report.exit_code() != 0 { Exit::Error } else { Exit::Done })
         }
     }
 }

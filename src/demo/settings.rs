@@ -8,7 +8,8 @@ use crate::config::{
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
-use crate::load::workload::{Key, Schedule, WorkloadConfig};
+use crate::load::pacer::Schedule;
+use crate::load::workload::{Key, WorkloadConfig};
 
 /// As many as a mid-sized shop has; the mock keeps each partition's log apart, so many
 /// partitions also make much room.

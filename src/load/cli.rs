@@ -207,6 +207,7 @@ impl RunArgs {
         Ok(RunOptions {
             cluster: self.kafka.cluster(),
             topics,
+            dead_letter_topic: format!("{}nazar-dead-letters", self.topic_prefix),
             create: self.create_topics.then_some((self.partitions, self.replication)),
             workload,
             pace,

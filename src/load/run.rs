@@ -21,6 +21,8 @@ pub struct RunOptions {
     pub cluster: Cluster,
     /// Topics by kind, in the order of [`Kind::ALL`].
     pub topics: [String; 4],
+    /// Created with the others: where the daemon writes what it rejects.
+    pub dead_letter_topic: String,
     /// Partitions and replicas of topics to be created; `None`: they must exist.
     pub create: Option<(u32, i32)>,
     /// The partitions are filled in from the broker.
@@ -85,7 +87,8 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
     let names: Vec<&str> =
         kinds.iter().map(|&kind| options.topics[kind as usize].as_str()).collect();
     if let Some((partitions, replication)) = options.create {
-        let topics: Vec<(&str, u32)> = names.iter().map(|&name| (name, partitions)).collect();
+        let mut topics: Vec<(&str, u32)> = names.iter().map(|&name| (name, partitions)).collect();
+        topics.push((&options.dead_letter_topic, 1));
         options.cluster.create_topics(&topics, replication)?;
     }
     let consumer = options.cluster.consumer()?;

@@ -167,6 +167,21 @@ impl Lookup {
         Ok(discovered)
     }
 
+    /// Succeeds if a topic exists that records are written to.
+    pub fn require(&self, topic: &str) -> Result<(), LookupError> {
+        self.drain_events();
+        let metadata = self.client.fetch_metadata(Some(topic), ANSWER_TIMEOUT)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.map(|found| found.error()) {
+            Some(None) => Ok(()),
+            Some(Some(error)) => {
+                let reason = RDKafkaErrorCode::from(error);
+                Err(LookupError::Missing(format!("{topic} ({reason})")))
+            }
+            None => Err(LookupError::Missing(topic.to_owned())),
+        }
+    }
+
     /// Offsets of all partitions that one broker leads, in one request. A partition without
     /// such an offset (no record that late) is not in the answer.
     pub fn offsets_of_leader(
