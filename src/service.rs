@@ -151,7 +151,8 @@ pub async fn run(
     let sink = sink?;
     health.redis_usable.hold();
 
-    let Some(log) = Log::find(&config, &definitions, topics.clone(), options, stop.clone()).await?
+    let Some(log) =
+        Log::find(&config, &definitions, topics.clone(), options, &health, stop.clone()).await?
     else {
         anyhow::bail!("stopped while waiting for Kafka");
     };
@@ -326,6 +327,7 @@ impl Log {
         definitions: &Definitions,
         topics: Topics,
         options: Options,
+        health: &Arc<Health>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<Log>> {
         let by_window = config.kafka.start == crate::config::Start::Window;
@@ -333,9 +335,12 @@ impl Log {
         let kafka = config.kafka.clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = stopping.clone();
+        let health = health.clone();
         let find = tokio::task::spawn_blocking(move || {
             let lookup = Lookup::new(&kafka, topics)?;
-            let discovered = lookup.wait_for_topics(&seen)?;
+            let discovered = lookup.wait_for_topics(&seen, |error| {
+                health.topics_present.fail(error.to_string());
+            })?;
             let leaders = &discovered.leaders;
             let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
             let ends = if options.bounded {
@@ -434,6 +439,11 @@ fn count_dead_letters(metrics: &Metrics, dead_letters: &DeadLetters) {
             &metrics.kafka.dead_letter_errors,
             counters.failed_attempts.load(Ordering::Relaxed),
         );
+        for (counter, kind) in counters.acknowledged_by_kind.iter().zip(Kind::ALL) {
+            if let Some(topic) = metrics.topic(kind) {
+                raise_to(&topic.dead_letters, counter.load(Ordering::Relaxed));
+            }
+        }
     }
 }
 
