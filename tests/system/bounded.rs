@@ -99,7 +99,9 @@ fn other_windows_and_deduplication_read_the_same_log_exactly() {
     let directory = tempfile::tempdir().unwrap();
     let load = Load::new(kafka, &directory, "tumbling");
     kafka.create_topic("tumbling.dead", 1, &[]);
-    load.run("--events 20000 --event-time-span 2h --partitions 3 --base-pane 5m --inject usual,dup=2%");
+    load.run(
+        "--events 20000 --event-time-span 2h --partitions 3 --base-pane 5m --inject usual,dup=2%",
+    );
 
     // Two levels of panes: five minutes, and their roll-up to half an hour.
     let json = directory.path().join("daemon.json");

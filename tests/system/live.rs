@@ -45,13 +45,11 @@ fn latest_views_under_load_equal_the_log_up_to_their_offsets() {
         .set("window", WINDOWS)
         .set("time.lateness", "5s")
         .start();
-    let generator = load.start(
-        "--for 15s --rate 1500 --partitions 3 --lateness 5s --inject usual,reorder=2%:2s",
-    );
+    let generator = load
+        .start("--for 15s --rate 1500 --partitions 3 --lateness 5s --inject usual,reorder=2%:2s");
     daemon.until("views are published", |_| events_published(&redis, "latest") > 0);
-    let (code, report) = outcome(
-        &load.verify(&redis.url(), "--latest-samples 20 --every 500ms --wait 40s"),
-    );
+    let (code, report) =
+        outcome(&load.verify(&redis.url(), "--latest-samples 20 --every 500ms --wait 40s"));
     generator.wait();
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("latest: 40 samples, 40 compared"), "{report}");
@@ -100,8 +98,8 @@ fn sigterm_publishes_what_was_read_and_a_restart_rebuilds() {
     let directory = tempfile::tempdir().unwrap();
     let load = Load::new(kafka, &directory, "drain");
     kafka.create_topic("drain.dead", 1, &[]);
-    let prepared = Daemon::new(&directory, "drain", &kafka.brokers(), &redis.url())
-        .set("window", WINDOWS);
+    let prepared =
+        Daemon::new(&directory, "drain", &kafka.brokers(), &redis.url()).set("window", WINDOWS);
     // A past, so that windows close; then a present, to be interrupted.
     load.run("--events 6000 --event-time-span 10m --partitions 3");
     let mut daemon = prepared.start();
