@@ -244,7 +244,7 @@ pub async fn run(
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let ending = loop {
         tokio::select! {
-            ended = &mut merger => break Ending::Merger(ended.context("the merger panicked")?),
+            ended = &mut merger => break Ending::Merger(Box::new(ended.context("the merger panicked")?)),
             failed = &mut sink_task => break Ending::Sink(failed.context("the sink panicked")?),
             () = stopped(stop.clone()) => break Ending::Stopped,
             _ = look.tick() => {
@@ -263,7 +263,7 @@ pub async fn run(
     sources.iter().for_each(Source::stop);
     let drain = async {
         let merger = match ending {
-            Ending::Merger(merger) => merger,
+            Ending::Merger(merger) => *merger,
             // Without an error it ends after the last flush only: the merger has sent that, and
             // is about to notice that it was written.
             Ending::Sink(result) => {
@@ -304,7 +304,7 @@ pub async fn run(
 
 /// What ended the run.
 enum Ending {
-    Merger(Result<Merger, SinkGone>),
+    Merger(Box<Result<Merger, SinkGone>>),
     Sink(anyhow::Result<()>),
     Source,
     Stopped,
