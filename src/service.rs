@@ -32,7 +32,9 @@ use crate::pipeline::delivery::{Ledger, Partition};
 use crate::pipeline::flush::{Plan, Publisher, SinkGone, job_channel};
 use crate::pipeline::handover::{MergedState, Message, Reading, channel};
 use crate::pipeline::merge::{Merger, Position};
-use crate::pipeline::offset::{At, Discovered, Lookup, OffsetMap, Topics, until_answered};
+use crate::pipeline::offset::{
+    At, Discovered, Lookup, LookupError, OffsetMap, Topics, until_answered,
+};
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
 use crate::pipeline::protocol::Token;
 use crate::pipeline::source::{Source, SourceSettings};
@@ -151,7 +153,8 @@ pub async fn run(
     let sink = sink?;
     health.redis_usable.hold();
 
-    let Some(log) = Log::find(&config, &definitions, topics.clone(), options, stop.clone()).await?
+    let Some(log) =
+        Log::find(&config, &definitions, topics.clone(), options, &health, stop.clone()).await?
     else {
         anyhow::bail!("stopped while waiting for Kafka");
     };
@@ -244,7 +247,7 @@ pub async fn run(
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let ending = loop {
         tokio::select! {
-            ended = &mut merger => break Ending::Merger(ended.context("the merger panicked")?),
+            ended = &mut merger => break Ending::Merger(Box::new(ended.context("the merger panicked")?)),
             failed = &mut sink_task => break Ending::Sink(failed.context("the sink panicked")?),
             () = stopped(stop.clone()) => break Ending::Stopped,
             _ = look.tick() => {
@@ -263,7 +266,7 @@ pub async fn run(
     sources.iter().for_each(Source::stop);
     let drain = async {
         let merger = match ending {
-            Ending::Merger(merger) => merger,
+            Ending::Merger(merger) => *merger,
             // Without an error it ends after the last flush only: the merger has sent that, and
             // is about to notice that it was written.
             Ending::Sink(result) => {
@@ -304,7 +307,7 @@ pub async fn run(
 
 /// What ended the run.
 enum Ending {
-    Merger(Result<Merger, SinkGone>),
+    Merger(Box<Result<Merger, SinkGone>>),
     Sink(anyhow::Result<()>),
     Source,
     Stopped,
@@ -327,6 +330,7 @@ impl Log {
         definitions: &Definitions,
         topics: Topics,
         options: Options,
+        health: &Arc<Health>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<Log>> {
         let by_window = config.kafka.start == crate::config::Start::Window;
@@ -334,12 +338,15 @@ impl Log {
         let kafka = config.kafka.clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = stopping.clone();
+        let health = health.clone();
         let find = tokio::task::spawn_blocking(move || {
             let lookup = Lookup::new(&kafka, topics)?;
-            let discovered = lookup.wait_for_topics(&seen)?;
+            let hear = |error: &LookupError| health.topics_present.fail(error.to_string());
+            let discovered = lookup.wait_for_topics(&seen, hear)?;
             if !kafka.dead_letter_topic.is_empty() {
                 // Found missing later, it would hold every partition that has a reject.
-                until_answered(&seen, || lookup.require(&kafka.dead_letter_topic))?;
+                let topic = &kafka.dead_letter_topic;
+                until_answered(&seen, || lookup.require(topic).inspect_err(hear))?;
             }
             let leaders = &discovered.leaders;
             let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
@@ -439,6 +446,11 @@ fn count_dead_letters(metrics: &Metrics, dead_letters: &DeadLetters) {
             &metrics.kafka.dead_letter_errors,
             counters.failed_attempts.load(Ordering::Relaxed),
         );
+        for (counter, kind) in counters.acknowledged_by_kind.iter().zip(Kind::ALL) {
+            if let Some(topic) = metrics.topic(kind) {
+                raise_to(&topic.dead_letters, counter.load(Ordering::Relaxed));
+            }
+        }
     }
 }
 

@@ -256,7 +256,7 @@ fn member(
     ends: Option<OffsetMap>,
 ) -> Member {
     let lookup = lookup(brokers, topic);
-    let discovered = lookup.wait_for_topics(&AtomicBool::new(false)).unwrap();
+    let discovered = lookup.wait_for_topics(&AtomicBool::new(false), |_| ()).unwrap();
     let clock = world.clone();
     let stream_time =
         move || Some(EventTime::from_millis(clock.stream_time.load(Ordering::Relaxed)));
@@ -476,7 +476,7 @@ fn a_topic_that_appears_later_is_waited_for() {
     let stop = Arc::new(AtomicBool::new(false));
     let waiting = std::thread::spawn({
         let stop = stop.clone();
-        move || lookup.wait_for_topics(&stop).map(|discovered| discovered.leaders.len())
+        move || lookup.wait_for_topics(&stop, |_| ()).map(|discovered| discovered.leaders.len())
     });
     std::thread::sleep(Duration::from_millis(700));
     assert!(!waiting.is_finished());
@@ -485,7 +485,7 @@ fn a_topic_that_appears_later_is_waited_for() {
 
     let absent = self::lookup(&kafka.brokers(), "never-created");
     stop.store(true, Ordering::Relaxed);
-    assert!(matches!(absent.wait_for_topics(&stop), Err(LookupError::Stopped)));
+    assert!(matches!(absent.wait_for_topics(&stop, |_| ()), Err(LookupError::Stopped)));
 }
 
 #[test]

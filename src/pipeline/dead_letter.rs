@@ -23,6 +23,7 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use tracing::{error, info};
 
+use crate::event::Kind;
 use crate::pipeline::batch::{OwnedHeader, RecordRef};
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::rebalance;
@@ -39,6 +40,8 @@ const LETTER_OVERHEAD_BYTES: usize = 256;
 pub struct DeadLetterCounters {
     /// Written and acknowledged.
     pub acknowledged: AtomicU64,
+    /// The same by the kind of the topic they came from, in the order of [`Kind::ALL`].
+    pub acknowledged_by_kind: [AtomicU64; Kind::ALL.len()],
     /// Attempts that failed and are repeated.
     pub failed_attempts: AtomicU64,
     /// Of the acknowledged: written without their value, which the topic refused as too large.
@@ -267,6 +270,8 @@ impl Shared {
     fn acknowledge(&self, letter: &Letter) {
         let counters = &self.counters;
         counters.acknowledged.fetch_add(1, Ordering::Relaxed);
+        counters.acknowledged_by_kind[letter.partition.kind as usize]
+            .fetch_add(1, Ordering::Relaxed);
         counters
             .values_omitted
             .fetch_add(u64::from(letter.attempt == Attempt::WithoutValue), Ordering::Relaxed);

@@ -307,15 +307,21 @@ impl Lookup {
     }
 
     /// Waits until the broker answers and every configured topic exists with all its leaders.
-    /// Each change of what is missing is logged once.
-    pub fn wait_for_topics(&self, stop: &AtomicBool) -> Result<Discovered, LookupError> {
-        let discovered = until_answered(stop, || {
-            let discovered = self.discover()?;
-            let missing = missing(&self.topics, &discovered);
-            if missing.is_empty() { Ok(discovered) } else { Err(LookupError::Missing(missing)) }
-        })?;
+    /// Each change of what is missing is logged once; `hear` is told it with every attempt.
+    pub fn wait_for_topics(
+        &self,
+        stop: &AtomicBool,
+        hear: impl Fn(&LookupError),
+    ) -> Result<Discovered, LookupError> {
+        let discovered = until_answered(stop, || self.discover_all().inspect_err(&hear))?;
         info!(partitions = discovered.leaders.len(), "all topics are there");
         Ok(discovered)
+    }
+
+    fn discover_all(&self) -> Result<Discovered, LookupError> {
+        let discovered = self.discover()?;
+        let missing = missing(&self.topics, &discovered);
+        if missing.is_empty() { Ok(discovered) } else { Err(LookupError::Missing(missing)) }
     }
 }
 

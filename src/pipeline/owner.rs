@@ -116,11 +116,11 @@ impl Owner {
 
     /// Takes what a partition has gathered; it goes out when its dead letters are safe.
     fn take(&mut self, partition: Partition) {
-        if let Some(slot) = self.partitions.get_mut(&partition) {
-            if let Some(delivery) = slot.owned.take() {
-                slot.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
-                slot.waiting.push_back(delivery);
-            }
+        if let Some(slot) = self.partitions.get_mut(&partition)
+            && let Some(delivery) = slot.owned.take()
+        {
+            slot.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
+            slot.waiting.push_back(delivery);
         }
         self.send_ready(partition);
     }

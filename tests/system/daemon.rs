@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,12 @@ impl Daemon {
 
     pub fn set(mut self, key: &str, value: &str) -> Self {
         self.arguments.extend(["--set".into(), format!("{key}={value}")]);
+        self
+    }
+
+    /// Reads a configuration file below everything that is set.
+    pub fn file(mut self, path: &Path) -> Self {
+        self.arguments.extend(["--config".into(), path.display().to_string()]);
         self
     }
 

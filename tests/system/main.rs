@@ -14,3 +14,6 @@ mod load;
 
 mod bounded;
 mod live;
+mod outages;
+mod refusals;
+mod rejects;

@@ -37,7 +37,21 @@ impl RedisSink {
             prefix = self.settings.prefix,
             "redis is ready"
         );
+        self.say_what_stands();
         Ok(())
+    }
+
+    /// A restart reads the log again, and closes again what stands in the history already.
+    fn say_what_stands(&self) {
+        for (state, window) in self.windows.iter().zip(&self.settings.definitions.windows) {
+            if let Some(end) = state.history_last {
+                info!(
+                    window = window.label,
+                    through_millis = end.millis(),
+                    "history stands: windows up to its end are skipped when they close again"
+                );
+            }
+        }
     }
 
     /// Finds out what became of the last attempt, and whether Redis still holds what we wrote.
