@@ -34,7 +34,7 @@ use anyhow::Context;
 use rdkafka::mocking::MockCluster;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::cli::Exit;
 use crate::config::{Config, LogConfig, LogFormat};
@@ -60,6 +60,8 @@ const RATE_OVER: Duration = Duration::from_secs(3);
 const JOIN_MAX: Duration = Duration::from_secs(20);
 /// After the generator has ended, reading what is left may take so long.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+/// A daemon that has just started may wait so long for what it has asked.
+const STOP_MAX: Duration = Duration::from_secs(5);
 const LOG_LINES_MAX: usize = 20;
 
 /// Runs until `stop` turns true or, if given, `duration` of traffic has passed.
@@ -107,7 +109,8 @@ async fn perform(
     tokio::select! {
         error = daemon.failed() => return Err(error),
         () = stopped(stop.clone()) => {
-            // Nothing was read: there is nothing to publish, and waiting would be in vain.
+            // Nothing was read, so nothing is lost if the daemon does not end in time.
+            let _ = timeout(STOP_MAX, daemon.drain()).await;
             return Ok(None);
         }
         () = until_joined(&config.http.listen) => {}
@@ -119,7 +122,7 @@ async fn perform(
     let mut show = Show {
         begin,
         duration,
-        hints: hints(redis, &config),
+        hints: first_and_last(examples(redis, &config)),
         screen: Screen::new(),
         rate: Rate::default(),
     };
@@ -154,21 +157,26 @@ fn introduce(redis: &RedisServer, config: &Config, log_path: &Path) -> std::io::
         settings::PARTITIONS
     ))?;
     say(&format!("  log        {}", log_path.display()))?;
-    hints(redis, config).iter().try_for_each(|hint| say(hint))?;
+    say("look yourself, in another terminal:")?;
+    examples(redis, config).iter().try_for_each(|example| say(&format!("  {example}")))?;
     say("starting: the mock takes about 3 seconds to hand out partitions")
 }
 
-fn hints(redis: &RedisServer, config: &Config) -> Vec<String> {
+/// Commands that look at the same from elsewhere. The first and the last stay in the picture.
+fn examples(redis: &RedisServer, config: &Config) -> [String; 4] {
     let (port, prefix) = (redis.port(), &config.redis.prefix);
-    vec![
-        "look yourself, in another terminal:".to_owned(),
+    [
         format!(
-            "  redis-cli -p {port} ZRANGE '{{{prefix}}}:top:product:clicks:1m' 0 9 REV WITHSCORES"
+            "redis-cli -p {port} ZRANGE '{{{prefix}}}:top:product:clicks:1m' 0 9 REV WITHSCORES"
         ),
-        format!("  redis-cli -p {port} HGETALL '{{{prefix}}}:totals:1h'"),
-        format!("  redis-cli -p {port} PFCOUNT '{{{prefix}}}:uniques:purchase:24h'"),
-        format!("  curl -s http://{}/metrics", config.http.listen),
+        format!("redis-cli -p {port} HGETALL '{{{prefix}}}:totals:1h'"),
+        format!("redis-cli -p {port} PFCOUNT '{{{prefix}}}:uniques:purchase:24h'"),
+        format!("curl -s http://{}/metrics", config.http.listen),
     ]
+}
+
+fn first_and_last([first, .., last]: [String; 4]) -> Vec<String> {
+    vec![first, last]
 }
 
 /// The daemon as `nazar run` runs it, beside us.

@@ -114,7 +114,7 @@ fn totals(snapshot: &Snapshot) -> String {
     let of = |name: &str| number(&snapshot.totals, name);
     let conversion = of("conversion") as f64 / 100.0;
     format!(
-        "{} clicks  {} wishlists  {} orders  {} USD  {} users  {conversion:.2} % conversion",
+        "{} clicks  {} wishlists  {} orders  {} USD  ≈{} users  {conversion:.2} % conversion",
         grouped(of("clicks")),
         grouped(of("wishlists")),
         grouped(of("orders")),
@@ -134,7 +134,7 @@ fn panels(snapshot: &Snapshot, facts: &Facts, width: usize) -> Vec<String> {
         .map(|(at, (title, _, metric))| {
             let board = snapshot.boards.get(at).map_or(&[][..], Vec::as_slice);
             let is_money = *metric == crate::event::Metric::RevenueMinor;
-            panel(&facts.emphasis(title), board, is_money, rows, panel_width - 2)
+            panel(&facts.emphasis(title), board, is_money, rows, panel_width.saturating_sub(2))
         })
         .collect();
     let mut lines = Vec::new();
@@ -181,7 +181,7 @@ fn history(snapshot: &Snapshot) -> Vec<String> {
         .map(|entry| {
             let of = |name: &str| number(entry, name);
             format!(
-                "  ending {}  {} events  {} clicks  {} orders  {} USD  {} users",
+                "  ending {}  {} events  {} clicks  {} orders  {} USD  ≈{} users",
                 time_of_day(of("window_end") / 1000),
                 grouped(of("events")),
                 grouped(of("clicks")),
@@ -274,7 +274,29 @@ mod tests {
 
     #[test]
     fn the_picture() {
-        insta::assert_snapshot!(frame(&snapshot(), &facts(), 110).join("\n"));
+        insta::assert_snapshot!(frame(&snapshot(), &facts(), 110).join("\n"), @r"
+        nazar demo  01:15 of 02:00  broker: librdkafka's mock, in process
+        39,812 events/s readable   1,234,567 records   lag 5,433   freshness 0.2 s
+
+        last 1m
+          90,000 clicks  0 wishlists  812 orders  12,345.67 USD  ≈0 users  0.90 % conversion
+
+        top products by clicks              top categories by revenue           top sellers by units
+          p-1              300 ███████████    文具          999.00 ███████████    evil·[2J           7 ███████████
+          p-2              150 ██████         Küche & Bad     0.50 █
+
+
+
+
+
+        closed 1m windows, newest first (UTC)
+          ending 22:13:20  1,000 events  0 clicks  0 orders  0.00 USD  ≈0 users
+
+
+
+
+        look
+        ");
     }
 
     #[test]
