@@ -32,6 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -74,7 +75,10 @@ pub async fn run(duration: Option<Duration>, stop: watch::Receiver<bool>) -> any
     let log_path = redis.directory().join("nazar.log");
     let log_config = LogConfig { format: LogFormat::Text, level: "info".to_owned() };
     crate::log::init_file(&log_config, &log_path)?;
-    let outcome = perform(duration, stop, &redis, &log_path).await;
+    // The mock belongs to the thread that has made it. It outlives the look at the log: a daemon
+    // that still runs after an error would complain of a lost broker, and drown the cause.
+    let mock = MockCluster::new(1).context("start librdkafka's mock cluster")?;
+    let outcome = perform(duration, stop, &redis, &mock, &log_path).await;
     match &outcome {
         Ok(Some(outcome)) => conclude(outcome, duration.is_some(), &log_path),
         Ok(None) => Ok(Exit::Done),
@@ -90,10 +94,9 @@ async fn perform(
     duration: Option<Duration>,
     stop: watch::Receiver<bool>,
     redis: &RedisServer,
+    mock: &MockCluster<'_, DefaultProducerContext>,
     log_path: &Path,
 ) -> anyhow::Result<Option<Outcome>> {
-    // The mock belongs to the thread that has made it, and outlives all its clients.
-    let mock = MockCluster::new(1).context("start librdkafka's mock cluster")?;
     let listen = format!("127.0.0.1:{}", redis_server::free_port()?);
     let config = settings::config(mock.bootstrap_servers(), redis.url(), listen);
     config.validate()?;
