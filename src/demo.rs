@@ -32,9 +32,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::cli::Exit;
 use crate::config::{Config, LogConfig, LogFormat};
@@ -60,6 +61,8 @@ const RATE_OVER: Duration = Duration::from_secs(3);
 const JOIN_MAX: Duration = Duration::from_secs(20);
 /// After the generator has ended, reading what is left may take so long.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
+/// A daemon that has just started may wait so long for what it has asked.
+const STOP_MAX: Duration = Duration::from_secs(5);
 const LOG_LINES_MAX: usize = 20;
 
 /// Runs until `stop` turns true or, if given, `duration` of traffic has passed.
@@ -72,7 +75,10 @@ pub async fn run(duration: Option<Duration>, stop: watch::Receiver<bool>) -> any
     let log_path = redis.directory().join("nazar.log");
     let log_config = LogConfig { format: LogFormat::Text, level: "info".to_owned() };
     crate::log::init_file(&log_config, &log_path)?;
-    let outcome = perform(duration, stop, &redis, &log_path).await;
+    // The mock belongs to the thread that has made it. It outlives the look at the log: a daemon
+    // that still runs after an error would complain of a lost broker, and drown the cause.
+    let mock = MockCluster::new(1).context("start librdkafka's mock cluster")?;
+    let outcome = perform(duration, stop, &redis, &mock, &log_path).await;
     match &outcome {
         Ok(Some(outcome)) => conclude(outcome, duration.is_some(), &log_path),
         Ok(None) => Ok(Exit::Done),
@@ -88,10 +94,9 @@ async fn perform(
     duration: Option<Duration>,
     stop: watch::Receiver<bool>,
     redis: &RedisServer,
+    mock: &MockCluster<'_, DefaultProducerContext>,
     log_path: &Path,
 ) -> anyhow::Result<Option<Outcome>> {
-    // The mock belongs to the thread that has made it, and outlives all its clients.
-    let mock = MockCluster::new(1).context("start librdkafka's mock cluster")?;
     let listen = format!("127.0.0.1:{}", redis_server::free_port()?);
     let config = settings::config(mock.bootstrap_servers(), redis.url(), listen);
     config.validate()?;
@@ -107,7 +112,8 @@ async fn perform(
     tokio::select! {
         error = daemon.failed() => return Err(error),
         () = stopped(stop.clone()) => {
-            // Nothing was read: there is nothing to publish, and waiting would be in vain.
+            // Nothing was read, so nothing is lost if the daemon does not end in time.
+            let _ = timeout(STOP_MAX, daemon.drain()).await;
             return Ok(None);
         }
         () = until_joined(&config.http.listen) => {}
@@ -119,7 +125,7 @@ async fn perform(
     let mut show = Show {
         begin,
         duration,
-        hints: hints(redis, &config),
+        hints: first_and_last(examples(redis, &config)),
         screen: Screen::new(),
         rate: Rate::default(),
     };
@@ -154,21 +160,26 @@ fn introduce(redis: &RedisServer, config: &Config, log_path: &Path) -> std::io::
         settings::PARTITIONS
     ))?;
     say(&format!("  log        {}", log_path.display()))?;
-    hints(redis, config).iter().try_for_each(|hint| say(hint))?;
+    say("look yourself, in another terminal:")?;
+    examples(redis, config).iter().try_for_each(|example| say(&format!("  {example}")))?;
     say("starting: the mock takes about 3 seconds to hand out partitions")
 }
 
-fn hints(redis: &RedisServer, config: &Config) -> Vec<String> {
+/// Commands that look at the same from elsewhere. The first and the last stay in the picture.
+fn examples(redis: &RedisServer, config: &Config) -> [String; 4] {
     let (port, prefix) = (redis.port(), &config.redis.prefix);
-    vec![
-        "look yourself, in another terminal:".to_owned(),
+    [
         format!(
-            "  redis-cli -p {port} ZRANGE '{{{prefix}}}:top:product:clicks:1m' 0 9 REV WITHSCORES"
+            "redis-cli -p {port} ZRANGE '{{{prefix}}}:top:product:clicks:1m' 0 9 REV WITHSCORES"
         ),
-        format!("  redis-cli -p {port} HGETALL '{{{prefix}}}:totals:1h'"),
-        format!("  redis-cli -p {port} PFCOUNT '{{{prefix}}}:uniques:purchase:24h'"),
-        format!("  curl -s http://{}/metrics", config.http.listen),
+        format!("redis-cli -p {port} HGETALL '{{{prefix}}}:totals:1h'"),
+        format!("redis-cli -p {port} PFCOUNT '{{{prefix}}}:uniques:purchase:24h'"),
+        format!("curl -s http://{}/metrics", config.http.listen),
     ]
+}
+
+fn first_and_last([first, .., last]: [String; 4]) -> Vec<String> {
+    vec![first, last]
 }
 
 /// The daemon as `nazar run` runs it, beside us.

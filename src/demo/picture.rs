@@ -78,8 +78,8 @@ pub fn frame(snapshot: &Snapshot, facts: &Facts, width: usize) -> Vec<String> {
             facts.freshness(snapshot)
         ),
         String::new(),
-        facts.emphasis(&format!("last {WINDOW}")),
-        format!("  {}", totals(snapshot)),
+        format!("{}  {}", facts.emphasis(&format!("last {WINDOW}")), activity(snapshot)),
+        format!("         {}", results(snapshot)),
         String::new(),
     ];
     lines.extend(panels(snapshot, facts, width));
@@ -98,28 +98,33 @@ pub fn line(snapshot: &Snapshot, facts: &Facts) -> String {
         first.map_or("-", |(name, _)| name.as_str())
     };
     format!(
-        "{:>4}s  {} events/s  lag {}  freshness {}  {WINDOW}: {}  boards: {}, {}, {}",
+        "{:>4}s  {} events/s  lag {}  freshness {}  {WINDOW}: {}  {}  boards: {}, {}, {}",
         facts.elapsed_seconds,
         grouped(facts.events_per_second),
         grouped(facts.lag(snapshot)),
         facts.freshness(snapshot),
-        totals(snapshot),
+        activity(snapshot),
+        results(snapshot),
         printable(leader(0)),
         printable(leader(1)),
         printable(leader(2))
     )
 }
 
-fn totals(snapshot: &Snapshot) -> String {
+/// What visitors did.
+fn activity(snapshot: &Snapshot) -> String {
+    let of = |name: &str| grouped(number(&snapshot.totals, name));
+    format!("{} clicks  {} wishlists  {} orders", of("clicks"), of("wishlists"), of("orders"))
+}
+
+/// What the shop had of it.
+fn results(snapshot: &Snapshot) -> String {
     let of = |name: &str| number(&snapshot.totals, name);
-    let conversion = of("conversion") as f64 / 100.0;
     format!(
-        "{} clicks  {} wishlists  {} orders  {} USD  {} users  {conversion:.2} % conversion",
-        grouped(of("clicks")),
-        grouped(of("wishlists")),
-        grouped(of("orders")),
+        "{} USD  ≈{} users  {:.2} % conversion",
         major(of("revenue_minor")),
-        grouped(of("uniques"))
+        grouped(of("uniques")),
+        of("conversion") as f64 / 100.0
     )
 }
 
@@ -134,7 +139,7 @@ fn panels(snapshot: &Snapshot, facts: &Facts, width: usize) -> Vec<String> {
         .map(|(at, (title, _, metric))| {
             let board = snapshot.boards.get(at).map_or(&[][..], Vec::as_slice);
             let is_money = *metric == crate::event::Metric::RevenueMinor;
-            panel(&facts.emphasis(title), board, is_money, rows, panel_width - 2)
+            panel(&facts.emphasis(title), board, is_money, rows, panel_width.saturating_sub(2))
         })
         .collect();
     let mut lines = Vec::new();
@@ -181,7 +186,7 @@ fn history(snapshot: &Snapshot) -> Vec<String> {
         .map(|entry| {
             let of = |name: &str| number(entry, name);
             format!(
-                "  ending {}  {} events  {} clicks  {} orders  {} USD  {} users",
+                "  ending {}  {} events  {} clicks  {} orders  {} USD  ≈{} users",
                 time_of_day(of("window_end") / 1000),
                 grouped(of("events")),
                 grouped(of("clicks")),
@@ -192,10 +197,7 @@ fn history(snapshot: &Snapshot) -> Vec<String> {
         })
         .collect();
     if lines.is_empty() {
-        lines.push(
-            "  none yet: a window closes 10 s after its end, when no record can enter it any more"
-                .to_owned(),
-        );
+        lines.push("  none yet: a window closes when no record can enter it any more".to_owned());
     }
     lines.resize(HISTORY, String::new());
     lines
@@ -274,7 +276,29 @@ mod tests {
 
     #[test]
     fn the_picture() {
-        insta::assert_snapshot!(frame(&snapshot(), &facts(), 110).join("\n"));
+        insta::assert_snapshot!(frame(&snapshot(), &facts(), 110).join("\n"), @r"
+        nazar demo  01:15 of 02:00  broker: librdkafka's mock, in process
+        39,812 events/s readable   1,234,567 records   lag 5,433   freshness 0.2 s
+
+        last 1m  90,000 clicks  0 wishlists  812 orders
+                 12,345.67 USD  ≈0 users  0.90 % conversion
+
+        top products by clicks              top categories by revenue           top sellers by units
+          p-1              300 ███████████    文具          999.00 ███████████    evil·[2J           7 ███████████
+          p-2              150 ██████         Küche & Bad     0.50 █
+
+
+
+
+
+        closed 1m windows, newest first (UTC)
+          ending 22:13:20  1,000 events  0 clicks  0 orders  0.00 USD  ≈0 users
+
+
+
+
+        look
+        ");
     }
 
     #[test]

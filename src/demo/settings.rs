@@ -25,6 +25,7 @@ const LATENESS: Duration = Duration::from_secs(10);
 /// Closed windows of the shortest size are shown this often instead of once a minute.
 const CLOSED_STEP: Duration = Duration::from_secs(10);
 const FLUSH: Duration = Duration::from_millis(250);
+const FETCH_WAIT_MAX_MILLIS: &str = "20";
 /// The slowest a window is refreshed: the defaults are made for days, not for minutes.
 const REFRESH_MAX: Duration = Duration::from_secs(2);
 const DEDUPLICATE_BYTES: u64 = 128 << 20;
@@ -38,6 +39,10 @@ pub fn config(brokers: String, redis_url: String, listen: String) -> Config {
         start: Start::Earliest,
         // The generator's malformed records are counted; nobody would read them here.
         dead_letter_topic: String::new(),
+        // A broker answers a waiting fetch when records come; the mock only when the time is up.
+        properties: [("fetch.wait.max.ms", FETCH_WAIT_MAX_MILLIS)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
         ..config.kafka
     };
     config.time = TimeConfig { lateness: LATENESS, ..config.time };
@@ -45,7 +50,7 @@ pub fn config(brokers: String, redis_url: String, listen: String) -> Config {
     config.redis = RedisConfig { url: Secret::new(redis_url), flush: FLUSH, ..config.redis };
     config.http = HttpConfig { listen };
     for window in &mut config.window {
-        window.refresh = Some(FLUSH.max(window.slide).min(REFRESH_MAX));
+        window.refresh = Some(window.refresh_or_default(FLUSH).min(REFRESH_MAX));
     }
     if let Some(shortest) = config.window.iter_mut().min_by_key(|window| window.size) {
         shortest.closed_step = Some(CLOSED_STEP);
@@ -108,6 +113,9 @@ mod tests {
             definitions.windows.iter().map(|w| (w.size, w.slide)).collect::<Vec<_>>()
         };
         assert_eq!(sizes(&shown), sizes(&standard));
+        // The shortest window is what is shown, and what the generator waits for.
+        assert_eq!(config.refresh_by_window()[0], FLUSH);
+        assert!(config.refresh_by_window().iter().all(|refresh| *refresh <= REFRESH_MAX));
         assert_eq!(topics(&config)[..3], ["click", "wishlist", "purchase"].map(String::from));
     }
 
