@@ -41,8 +41,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PRODUCTS: u64 = 1_000_000;
 const EVENTS_PER_SECOND: u64 = 1_400;
-/// Event time in a delivery.
-const ROUND: Span = Span::from_secs(10);
 const EVENTS_PER_ROUND: u64 = EVENTS_PER_SECOND * 10;
 const ROUNDS_PER_MINUTE: usize = 6;
 const PARTITIONS_PER_TOPIC: i32 = 4;

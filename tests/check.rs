@@ -3,7 +3,6 @@
 #[path = "common/kafka.rs"]
 mod kafka;
 #[path = "common/redis.rs"]
-#[allow(dead_code)]
 mod server;
 
 use std::time::{Duration, Instant};

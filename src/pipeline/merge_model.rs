@@ -71,7 +71,7 @@ impl Content {
             *products.entry(product).or_default() += 1;
             let (register, rank) = hll::mark(user.as_bytes());
             for entity in [None, Some(category)] {
-                users.entry(entity).or_insert_with(hll::Registers::new).raise(register, rank);
+                users.entry(entity).or_default().raise(register, rank);
             }
         }
         let mut products: Vec<(String, u64)> = products.into_iter().collect();

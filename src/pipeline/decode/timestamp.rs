@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn rfc3339_forms() {
-        let base = Some(1_715_934_600_000);
+        let base = 1_715_934_600_000;
         for same in [
             "2024-05-17T08:30:00Z",
             "2024-05-17t08:30:00z",
@@ -161,11 +161,11 @@ mod tests {
             "2024-05-17T08:29:60Z",
             "2024-05-17T08:30:00-00:00",
         ] {
-            assert_eq!(millis(same), base, "{same}");
+            assert_eq!(millis(same), Some(base), "{same}");
         }
         let with_millis =
             ["2024-05-17T08:30:00.1Z", "2024-05-17T08:30:00.12Z", "2024-05-17T08:30:00.1239Z"];
-        assert_eq!(with_millis.map(|text| millis(text).unwrap() - base.unwrap()), [100, 120, 123]);
+        assert_eq!(with_millis.map(|text| millis(text).unwrap() - base), [100, 120, 123]);
         assert_eq!(millis("2024-02-29T00:00:00Z"), Some(1_709_164_800_000));
     }
 
