@@ -25,7 +25,7 @@ lint: ## formatting, clippy, docs and shell scripts, warnings as errors
 	scripts/bootstrap
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --no-deps --document-private-items
 	@if command -v shellcheck >/dev/null; then \
 		echo "shellcheck"; grep -rlE '^#!.*(bash|/sh)' scripts .ci bench | xargs shellcheck; \
 	else \

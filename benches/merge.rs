@@ -34,13 +34,14 @@ use nazar::pipeline::delivery::{Delivery, Partition};
 use nazar::pipeline::merge::{Merger, Position};
 use nazar::pipeline::owned::OwnedPartition;
 use nazar::pipeline::protocol::{Admission, Token};
-use nazar::time::{EventTime, Span};
+use nazar::time::EventTime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PRODUCTS: u64 = 1_000_000;
 const EVENTS_PER_SECOND: u64 = 1_400;
+/// A round covers ten seconds of event time.
 const EVENTS_PER_ROUND: u64 = EVENTS_PER_SECOND * 10;
 const ROUNDS_PER_MINUTE: usize = 6;
 const PARTITIONS_PER_TOPIC: i32 = 4;

@@ -61,7 +61,7 @@ fn main() -> anyhow::Result<()> {
 fn read_all(config: &Config) -> anyhow::Result<Counted> {
     let topics = Topics::new(&config.topics);
     let lookup = Lookup::new(&config.kafka, topics.clone()).context("create a Kafka client")?;
-    let discovered = lookup.wait_for_topics(&AtomicBool::new(false))?;
+    let discovered = lookup.wait_for_topics(&AtomicBool::new(false), |_| ())?;
     let starts = Arc::new(lookup.offsets(&discovered.leaders, At::Start)?);
     let ends = Arc::new(lookup.offsets(&discovered.leaders, At::End)?);
     let watch = LogWatch::start(lookup, discovered, || None).context("start a thread")?;
