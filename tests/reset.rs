@@ -1,6 +1,5 @@
 //! `nazar reset` on a real Redis: it deletes what is ours, all of it, and not unasked.
 
-#[allow(dead_code)]
 #[path = "common/redis.rs"]
 mod server;
 
