@@ -118,6 +118,10 @@ pub trait Observed {
     fn keys(&mut self, beginning: &str) -> anyhow::Result<Vec<String>>;
 }
 
+/// So long after a swap the sketches of entities are expected to have followed.
+const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE_ATTEMPTS: usize = 20;
+
 /// A single Redis server. All compared keys lie in one slot, so one node of a cluster is
 /// enough as well: the one that serves the slot of the prefix.
 pub struct RedisObserved {
@@ -158,8 +162,35 @@ impl RedisObserved {
         Definitions::parse(&json)
     }
 
-    /// Boards, totals, distinct users and meta of one latest window, read in one transaction.
+    /// A sample of a window's latest views. Sketches of entities are written right after the swap
+    /// of the rest, not with it: they are taken when no swap has gone in the moments before, and
+    /// left out where swaps come too fast for that.
     pub fn latest(
+        &mut self,
+        keys: &Keys,
+        definitions: &Definitions,
+        window: &str,
+    ) -> anyhow::Result<LatestSnapshot> {
+        let seq = format!("seq:{window}");
+        let mut before = self.latest_now(keys, definitions, window)?;
+        for _ in 0..SETTLE_ATTEMPTS {
+            std::thread::sleep(SETTLE);
+            let after = self.latest_now(keys, definitions, window)?;
+            if after.meta.get(&seq) == before.meta.get(&seq) {
+                return Ok(after);
+            }
+            before = after;
+        }
+        before.values.retain(|key, _| {
+            let of =
+                |kind| keys.uniques(definitions, &SketchOf { kind, entity: None }, window, None);
+            Kind::WITH_USERS.into_iter().any(|kind| of(kind) == *key)
+        });
+        Ok(before)
+    }
+
+    /// Boards, totals, distinct users and meta of one latest window, read in one transaction.
+    fn latest_now(
         &mut self,
         keys: &Keys,
         definitions: &Definitions,

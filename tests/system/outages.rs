@@ -22,9 +22,16 @@ fn clicks(partition: i32, from_ms: i64, to_ms: i64) -> impl Iterator<Item = Reco
     (from_ms..to_ms).step_by(1000).map(move |time_ms| click(partition, time_ms))
 }
 
+fn millis(daemon: &Running, metric: &str) -> i64 {
+    daemon.metric(metric, "").map_or(0, |seconds| (seconds * 1000.0).round() as i64)
+}
+
 fn group_watermark(daemon: &Running) -> i64 {
-    let seconds = daemon.metric("nazar_group_watermark_timestamp_seconds", "");
-    seconds.map_or(0, |seconds| (seconds * 1000.0).round() as i64)
+    millis(daemon, "nazar_group_watermark_timestamp_seconds")
+}
+
+fn stream_time(daemon: &Running) -> i64 {
+    millis(daemon, "nazar_stream_time_timestamp_seconds")
 }
 
 /// Waiting is neither dead nor ready.
@@ -59,10 +66,11 @@ fn kafka_may_be_absent_at_start_and_freeze_later() {
     kafka.freeze();
     // An answer already given is good for five seconds.
     std::thread::sleep(Duration::from_secs(7));
-    let still = group_watermark(&daemon);
+    let (still, stream_still) = (group_watermark(&daemon), stream_time(&daemon));
     for _ in 0..12 {
         std::thread::sleep(Duration::from_millis(500));
         assert_eq!(group_watermark(&daemon), still, "nobody has confirmed that the log is quiet");
+        assert_eq!(stream_time(&daemon), stream_still, "so time does not pass either");
         assert_eq!(daemon.status("/livez"), 200);
     }
     kafka.thaw();
