@@ -410,6 +410,8 @@ impl ClientContext for Reasons {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let summary = Some(RDKafkaErrorCode::AllBrokersDown);
+        // "(after 3ms in state CONNECT, …)" makes the same reason look like a new one.
+        let reason = reason.split(" (after ").next().unwrap_or(reason);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if error.rdkafka_error_code() != summary && !said.iter().any(|known| known == reason) {
             said.push(reason.to_owned());

@@ -50,7 +50,12 @@ fn unreachable(error: &RedisSinkError) -> Finding {
         Some(ErrorClass::Io | ErrorClass::Timeout) => "is it running, and redis.url right?",
         _ => "",
     };
-    Finding::fail("server", error.to_string(), advice)
+    // Nothing was asked yet: the words about a refused command would mislead.
+    let found = match error {
+        RedisSinkError::Refused { source, .. } => source.to_string(),
+        error => error.to_string(),
+    };
+    Finding::fail("server", found, advice)
 }
 
 fn judge_server(found: &Probe) -> Vec<Finding> {
