@@ -48,6 +48,8 @@ use publish::{Audience, publish, wall_clock_millis};
 
 /// After a signal to stop, publishing what was read may take so long.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
+/// Leaving the consumer group may take so long.
+const LEAVE_MAX: Duration = Duration::from_secs(6);
 /// A reading loop turns every few milliseconds; answering a rebalance may take seconds.
 const POLL_PULSE: Duration = Duration::from_secs(60);
 /// Closing a long backlog of windows is the longest turn of the merger.
@@ -296,6 +298,15 @@ pub async fn run(
     overseer.look();
     if let Some(reason) = failure.get() {
         anyhow::bail!("{reason}");
+    }
+    // Members that have left the group let a successor begin at once.
+    let left = async {
+        while Arc::strong_count(&sources) > 1 || !sources.iter().all(Source::is_finished) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(LEAVE_MAX, left).await.is_err() {
+        warn!("leaving the consumer group takes too long; the broker will notice by itself");
     }
     for source in Arc::into_inner(sources).into_iter().flatten() {
         source.join()?;
