@@ -7,7 +7,6 @@
 //! - `window/*`: add to an entity's sums at eight edges (four windows, latest and closed).
 //! - `pane/*`: gather 100,000 increments and end with one cell per entity.
 //! - `names/*`: find the number of a name that is known.
-
 //!
 //! One run on two shared, busy cores (only ratios within it count), ns per element:
 //!
