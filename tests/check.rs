@@ -46,8 +46,8 @@ fn topics_of(kafka: &Kafka) -> Vec<String> {
     let consumer: BaseConsumer = kafka.client_config().create().unwrap();
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(5)).unwrap();
     let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
-    // The broker's own come when a group is looked up first.
-    names.filter(|name| !name.starts_with("__")).collect()
+    // The broker's own come when a group is looked up first; other tests make theirs meanwhile.
+    names.filter(|name| !name.starts_with("__") && !name.starts_with("bad-")).collect()
 }
 
 #[test]
