@@ -29,6 +29,8 @@ use crate::time::EventTime;
 
 /// One answer. A cluster that needs longer will not do for a stream either.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// Pause before a question is asked again that could not be answered just then.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How long the reasons for a failure may take to arrive after it.
 const REASONS_MAX: Duration = Duration::from_millis(300);
 
@@ -311,7 +313,7 @@ impl Asking<'_> {
     ) {
         let name = &self.config.kafka.group;
         let what = format!("group {name}");
-        let committed = match lookup.committed(&self.config.kafka, partitions.keys().copied()) {
+        let committed = match self.committed(lookup, partitions) {
             Ok(committed) => committed,
             Err(error) => {
                 let advice = "grant Read on the group, or is its coordinator away?";
@@ -333,6 +335,30 @@ impl Asking<'_> {
                  views would hold only a part",
             ),
         });
+    }
+
+    /// A coordinator that is being found, or that loads what was committed, is asked again.
+    fn committed(
+        &self,
+        lookup: &Lookup,
+        partitions: &BTreeMap<Partition, i32>,
+    ) -> Result<OffsetMap, LookupError> {
+        use RDKafkaErrorCode::{
+            CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator,
+        };
+        let deadline = Instant::now() + ANSWER_MAX;
+        loop {
+            let answer = lookup.committed(&self.config.kafka, partitions.keys().copied());
+            let Err(LookupError::Kafka(error)) = &answer else { return answer };
+            let is_passing = matches!(
+                error.rdkafka_error_code(),
+                Some(CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)
+            );
+            if !is_passing || Instant::now() >= deadline {
+                return answer;
+            }
+            thread::sleep(ASK_AGAIN);
+        }
     }
 
     /// Where a first start would begin: asks for offsets in the ways that a run does.
