@@ -236,7 +236,7 @@ async fn a_read_only_user_can_read_and_a_writer_needs_little() {
     let server = Server::start();
     server.ask::<()>("ACL SETUSER reader on >pw1 +@read +multi +exec +subscribe ~{nazar}:* ~nazar:* &{nazar}:flushes");
     server.ask::<()>(
-        "ACL SETUSER writer on >pw2 ~{nazar}:* ~nazar:* &{nazar}:flushes +@read +@write +@connection +@scripting +multi +exec +discard +publish +info",
+        "ACL SETUSER writer on >pw2 ~{nazar}:* ~nazar:* &{nazar}:flushes +@read +@write +@connection +@scripting +multi +exec +publish +info",
     );
     server.ask::<()>("ACL SETUSER default off");
     let mut settings = config(&server);

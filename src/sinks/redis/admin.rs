@@ -154,7 +154,9 @@ async fn ask_rights(connection: &mut MultiplexedConnection, keys: &Keys) -> Resu
     }
     queued.ignore_errors();
     let answers: Vec<Result<redis::Value, RedisError>> = queued.query_async(connection).await?;
-    redis::cmd("DISCARD").exec_async(connection).await?;
+    // The sink has no need for it, so a user may lack this right: then the transaction is
+    // discarded with the connection, which is closed after this.
+    let _ = redis::cmd("DISCARD").exec_async(connection).await;
     answers.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
