@@ -4,7 +4,8 @@
 //! a thousandth of the entities) from a fixed seed. It does not measure contention: nothing in
 //! the engine shares these maps between writers. Run with `cargo bench --bench maps`.
 //!
-//! - `window/*`: add to an entity's sums at eight edges (four windows, latest and closed).
+//! - `latest/*`: add to an entity's sums at the latest edges of four windows.
+//! - `closed/*`: add to an entity's sum at one closed edge.
 //! - `pane/*`: gather 100,000 increments and end with one cell per entity.
 //! - `names/*`: find the number of a name that is known.
 //!
@@ -30,7 +31,7 @@ use nazar::pipeline::pane::{Pane, PaneCell};
 
 const ENTITIES: u32 = 1_000_000;
 const DRAWS: usize = 100_000;
-const EDGES: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+const WINDOWS: usize = 4;
 
 /// SplitMix64, skewed.
 fn draws() -> Vec<u32> {
@@ -50,36 +51,45 @@ fn draws() -> Vec<u32> {
         .collect()
 }
 
-fn windows(c: &mut Criterion) {
+/// Sums at `EDGES` edges, the first of which is `first`.
+fn windows<const EDGES: usize>(c: &mut Criterion, name: &str, first: usize) {
     let draws = draws();
-    let mut group = c.benchmark_group("window");
+    let mut group = c.benchmark_group(name);
     group.throughput(Throughput::Elements(DRAWS as u64));
-    let mut column = Column::new(EDGES.len(), None);
-    (0..ENTITIES).for_each(|entity| column.add(entity, 1, &EDGES));
-    group.bench_function("column", |b| {
-        b.iter(|| draws.iter().for_each(|&entity| column.add(entity, 1, &EDGES)));
-    });
-    let mut ranked = Column::new(EDGES.len(), Some(1000));
-    (0..ENTITIES).for_each(|entity| ranked.add(entity, 1, &EDGES));
-    group.bench_function("column with boards", |b| {
-        b.iter(|| draws.iter().for_each(|&entity| ranked.add(entity, 1, &EDGES)));
-    });
-    let mut map: HashMap<u32, [u64; 8]> = (0..ENTITIES).map(|entity| (entity, [1; 8])).collect();
+    for (name, top) in [("column", None), ("column with boards", Some(1000))] {
+        let mut column = Column::new(WINDOWS, top);
+        let mut add = |entity| {
+            for edge in first..first + EDGES {
+                column.add(entity, 1, edge);
+            }
+        };
+        (0..ENTITIES).for_each(&mut add);
+        group.bench_function(name, |b| b.iter(|| draws.iter().copied().for_each(&mut add)));
+    }
+    let mut map: HashMap<u32, [u64; EDGES]> = (0..ENTITIES).map(|e| (e, [1; EDGES])).collect();
     group.bench_function("hashbrown", |b| {
         b.iter(|| {
             for entity in &draws {
-                map.entry(*entity).or_default().iter_mut().for_each(|sum| *sum += 1);
+                map.entry(*entity).or_insert([0; EDGES]).iter_mut().for_each(|sum| *sum += 1);
             }
         });
     });
-    let map: DashMap<u32, [u64; 8]> = (0..ENTITIES).map(|entity| (entity, [1; 8])).collect();
+    let map: DashMap<u32, [u64; EDGES]> = (0..ENTITIES).map(|e| (e, [1; EDGES])).collect();
     group.bench_function("dashmap", |b| {
         b.iter(|| {
             for entity in &draws {
-                map.entry(*entity).or_default().iter_mut().for_each(|sum| *sum += 1);
+                map.entry(*entity).or_insert([0; EDGES]).iter_mut().for_each(|sum| *sum += 1);
             }
         });
     });
+}
+
+fn latest(c: &mut Criterion) {
+    windows::<WINDOWS>(c, "latest", 0);
+}
+
+fn closed(c: &mut Criterion) {
+    windows::<1>(c, "closed", WINDOWS);
 }
 
 fn panes(c: &mut Criterion) {
@@ -147,5 +157,5 @@ fn names(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, windows, panes, names);
+criterion_group!(benches, latest, closed, panes, names);
 criterion_main!(benches);

@@ -59,7 +59,7 @@ const SINK_PULSE: Duration = Duration::from_secs(30);
 const HAND_OVERS_PER_FLUSH: u32 = 4;
 /// An open delta is handed over when it has grown so large: small enough that the merger has
 /// work at all times, large enough that names and cells repeat within it.
-const DELTA_BYTES_MAX: usize = 1 << 20;
+const DELTA_BYTES_MAX: usize = 256 << 10;
 
 /// How the daemon is run.
 #[derive(Clone, Copy, Debug, Default)]

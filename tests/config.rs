@@ -802,7 +802,7 @@ mod shipped {
         sketch_bytes = "64 MiB"
         state_bytes = "4 GiB"
         in_flight_bytes = "64 MiB"
-        prefetch_bytes = "256 MiB"
+        prefetch_bytes = "64 MiB"
         record_bytes = "1 MiB"
         id_bytes = 256
         max_consecutive_rejects = 10_000

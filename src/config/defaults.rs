@@ -161,7 +161,7 @@ impl Default for LimitsConfig {
             sketch_bytes: 64 * MIB,
             state_bytes: 4 * GIB,
             in_flight_bytes: 64 * MIB,
-            prefetch_bytes: 256 * MIB,
+            prefetch_bytes: 64 * MIB,
             record_bytes: MIB,
             id_bytes: 256,
             max_consecutive_rejects: 10_000,

@@ -291,7 +291,7 @@ pub struct LimitsConfig {
     /// Decoded deliveries and unpublished closed windows waiting in memory; default 64 MiB.
     /// When full, reading pauses.
     pub in_flight_bytes: u64,
-    /// Fetched, undecoded records waiting in librdkafka, over all handles; default 256 MiB.
+    /// Fetched, undecoded records waiting in librdkafka, over all handles; default 64 MiB.
     pub prefetch_bytes: u64,
     /// A longer record is malformed; default 1 MiB.
     pub record_bytes: u64,

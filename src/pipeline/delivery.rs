@@ -41,7 +41,7 @@ pub fn series(dimension: usize, metric: Metric) -> u16 {
 }
 
 /// One user seen by one sketch: the register and rank of the user's hash ([`crate::pipeline::hll`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserMark {
     /// Index into [`Cells::sketches`].
     pub sketch: u32,

@@ -19,6 +19,7 @@ use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::handover::{Inlet, MergedState, Message};
 use crate::pipeline::merge::{Merged, Merger};
 use crate::pipeline::protocol::Admission;
+use crate::pipeline::rounds::Rounds;
 use crate::pipeline::view::{ClosedView, Flush, Offsets};
 
 /// How often the clock ticks and windows are looked at for closing.
@@ -138,6 +139,7 @@ pub struct Publisher<O> {
     observer: O,
     started: Instant,
     state_measured: Instant,
+    rounds: Rounds,
     closed: Vec<ClosedView>,
     closed_bytes: usize,
     /// By window: when its latest views were last handed to the sink.
@@ -159,7 +161,9 @@ impl<O: Observer> Publisher<O> {
         if let Some(windows) = plan.closed_keep {
             merger.keep_closed(windows);
         }
+        let shortest_step = plan.definitions.windows.iter().map(|window| window.closed_step).min();
         Self {
+            rounds: Rounds::new(shortest_step.unwrap_or_default()),
             merger,
             inlet,
             shared,
@@ -257,6 +261,7 @@ impl<O: Observer> Publisher<O> {
     fn merge(&mut self, delivery: &Delivery) {
         let merged = self.merger.merge(delivery, self.now_millis());
         if merged.admission == Admission::Apply {
+            self.rounds.merged(delivery.bytes());
             self.shared.add_records(delivery.to.abs_diff(delivery.from));
             if let Some(oldest_millis) = delivery.oldest_record_millis {
                 let applied = delivery.cells.panes.iter().map(|pane| pane.totals.events).sum();
@@ -281,8 +286,15 @@ impl<O: Observer> Publisher<O> {
         self.plan.bounded.as_ref().is_some_and(|ends| ends.iter().all(reached))
     }
 
-    /// Closes what can be closed, as long as there is room for it; at the end, all.
+    /// Closes what can be closed, as far as there is room for it and [`Rounds`] let it.
     fn close_windows(&mut self) -> Result<(), SinkGone> {
+        let Some(group_watermark) = self.merger.clock().group_watermark() else { return Ok(()) };
+        let until = if self.stopping {
+            Some(group_watermark)
+        } else {
+            self.rounds.begin(group_watermark, self.started.elapsed())
+        };
+        let Some(until) = until else { return Ok(()) };
         let mut any = false;
         loop {
             if !self.has_room() {
@@ -292,10 +304,20 @@ impl<O: Observer> Publisher<O> {
                 self.wait_for_sink()?;
                 self.flush(false)?;
             }
-            let Some(closed) = self.merger.close_next() else { break };
+            let Some(closed) = self.merger.close_next(until) else {
+                self.rounds.done(self.started.elapsed());
+                break;
+            };
             self.closed_bytes += closed.bytes();
             self.closed.push(closed);
             any = true;
+            if !self.rounds.closed(self.started.elapsed()) {
+                // Panes that became superfluous cost time as well as memory.
+                self.merger.roll_up();
+                if !self.stopping {
+                    return Ok(());
+                }
+            }
         }
         if any {
             self.merger.roll_up();

@@ -228,15 +228,16 @@ impl Merger {
         self.ended = true;
     }
 
-    /// The next window that can be closed, in order of ends.
-    pub fn close_next(&mut self) -> Option<ClosedView> {
-        let group_watermark = self.clock.group_watermark()?;
-        let closing = self.windows.next_closing(group_watermark)?;
+    /// The next window that ends at or before `until` and can be closed, in order of ends.
+    /// The caller goes on until there is none: whether a window's boards will stay is judged
+    /// by those that follow it up to `until`.
+    pub fn close_next(&mut self, until: EventTime) -> Option<ClosedView> {
+        let until = until.min(self.clock.group_watermark()?);
+        let closing = self.windows.next_closing(until)?;
         self.distinct.fold_to(closing.end);
         let start = closing.end - self.definitions.windows[closing.window].size;
-        let is_superseded = self
-            .closed_keep
-            .is_some_and(|keep| self.windows.is_superseded(closing, keep, group_watermark));
+        let is_superseded =
+            self.closed_keep.is_some_and(|keep| self.windows.is_superseded(closing, keep, until));
         let detail = if is_superseded { Detail::Totals } else { Detail::Everything };
         let (distinct, uniques) =
             self.read_distinct(detail, |distinct, sketch, out| distinct.closed(sketch, start, out));

@@ -159,7 +159,7 @@ impl System {
     }
 
     fn close(&mut self, closed: &mut BTreeMap<(usize, i64), Content>) {
-        while let Some(view) = self.merger.close_next() {
+        while let Some(view) = self.merger.close_next(EventTime::MAX) {
             assert!(view.complete && view.quiet == 0 || view.view.end > EventTime::MIN);
             let content = Content::of_view(&view.view);
             let key = (view.view.window, view.view.end.millis());
@@ -308,7 +308,7 @@ fn only_the_last_closed_windows_of_a_size_are_read_in_full() {
     system.deliver(0);
     let mut closed = Vec::new();
     // 23 windows hold a record of each stretch; the stream closes up to 74, then the rest.
-    while let Some(view) = system.merger.close_next() {
+    while let Some(view) = system.merger.close_next(EventTime::MAX) {
         closed.push(view);
     }
     let in_full = |views: &[crate::pipeline::view::ClosedView]| -> Vec<i64> {
@@ -322,7 +322,7 @@ fn only_the_last_closed_windows_of_a_size_are_read_in_full() {
     assert!(closed.iter().filter(|view| view.view.uniques > 0).count() == closed.len() - 1);
     closed.clear();
     system.merger.finish();
-    while let Some(view) = system.merger.close_next() {
+    while let Some(view) = system.merger.close_next(EventTime::MAX) {
         closed.push(view);
     }
     assert_eq!(in_full(&closed), [81, 82, 83]);

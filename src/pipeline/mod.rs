@@ -36,6 +36,7 @@ pub mod distinct;
 pub mod merge;
 
 pub mod view;
+pub mod rounds;
 pub mod flush;
 
 #[cfg(test)]

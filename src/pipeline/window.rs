@@ -9,8 +9,11 @@
 //! ```
 //! A cell is added once and subtracted once per edge, whatever size ÷ slide is; sums are of
 //! integers, so subtracting is exact. The latest edge moves when a view of it is wanted, the
-//! closed edge from one closed window to the next.
+//! closed edge from one closed window to the next. Totals move with their edge. The sums of
+//! entities follow when boards are read, in one leap over all windows whose boards are not
+//! wanted: that is what makes a backlog cheap.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::event::Metric;
@@ -43,15 +46,46 @@ struct Edge {
     /// `None` until there is something to cover.
     end: Option<EventTime>,
     totals: Totals,
+    /// Where the columns stand: here, or still at an earlier end.
+    columns_end: Option<EventTime>,
 }
 
 impl Edge {
+    /// The oldest event time that totals or columns cover.
     fn start(&self) -> Option<EventTime> {
-        self.end.map(|end| end - self.size)
+        let end = self.columns_end.map_or(self.end, |at| self.end.map(|end| end.min(at)));
+        end.map(|end| end - self.size)
     }
 
-    fn covers(&self, time: EventTime) -> bool {
-        self.end.is_some_and(|end| time < end && time >= end - self.size)
+    fn totals_cover(&self, time: EventTime) -> bool {
+        covers(self.end, self.size, time)
+    }
+
+    fn columns_cover(&self, time: EventTime) -> bool {
+        covers(self.columns_end, self.size, time)
+    }
+}
+
+fn covers(end: Option<EventTime>, size: Span, time: EventTime) -> bool {
+    end.is_some_and(|end| time < end && time >= end - size)
+}
+
+/// What moves when an edge does.
+struct Move {
+    leaving: Range<EventTime>,
+    entering: Range<EventTime>,
+}
+
+impl Move {
+    /// An edge without a place covers nothing, as if it had stood at its new start.
+    fn new(size: Span, from: Option<EventTime>, to: EventTime) -> Self {
+        let start = to - size;
+        let (old_start, old_end) = from.map_or((start, start), |end| (end - size, end));
+        let range = |from: EventTime, to: EventTime| from..to.max(from);
+        Self {
+            leaving: range(old_start, old_end.min(start)),
+            entering: range(old_end.max(start), to),
+        }
     }
 }
 
@@ -73,6 +107,7 @@ impl Windows {
             level: window.level,
             end: None,
             totals: Totals::default(),
+            columns_end: None,
         };
         let edges: Vec<Edge> = windows.iter().chain(windows).map(edge).collect();
         let columns = (0..definitions.dimensions.len() * Metric::COUNT)
@@ -81,7 +116,7 @@ impl Windows {
                     .boards
                     .iter()
                     .find(|board| usize::from(series(board.dimension, board.metric)) == number);
-                Column::new(edges.len(), board.map(|board| board.top))
+                Column::new(windows.len(), board.map(|board| board.top))
             })
             .collect();
         Self {
@@ -127,11 +162,12 @@ impl Windows {
             let Some(level) = self.levels.iter_mut().find(|level| time >= level.rolled_to) else {
                 continue; // No window can need it any more.
             };
-            let covering: Vec<usize> =
-                (0..self.edges.len()).filter(|&edge| self.edges[edge].covers(time)).collect();
-            for &edge in &covering {
-                self.edges[edge].totals.add(&pane.totals);
+            for edge in self.edges.iter_mut().filter(|edge| edge.totals_cover(time)) {
+                edge.totals.add(&pane.totals);
             }
+            let covering: Vec<usize> = (0..self.edges.len())
+                .filter(|&edge| self.edges[edge].columns_cover(time))
+                .collect();
             let stored = level.pane_mut(time);
             stored.totals.add(&pane.totals);
             for cell in &pane.cells {
@@ -142,8 +178,9 @@ impl Windows {
                 }
                 self.entities[dimension].retain(entity);
                 stored.push(PaneCell { amount: cell.amount, entity, series: cell.series });
-                if !covering.is_empty() {
-                    self.columns[usize::from(cell.series)].add(entity, cell.amount, &covering);
+                let column = &mut self.columns[usize::from(cell.series)];
+                for &edge in &covering {
+                    column.add(entity, cell.amount, edge);
                 }
             }
             let entities = &mut self.entities;
@@ -188,14 +225,9 @@ impl Windows {
         }
     }
 
-    /// Whether at least `count` more windows of this size are certain to close at the group
-    /// watermark: the boards of this one would be pushed out as soon as they were written.
-    pub fn is_superseded(
-        &self,
-        closing: Closing,
-        count: usize,
-        group_watermark: EventTime,
-    ) -> bool {
+    /// Whether at least `count` more windows of this size are certain to close, with ends
+    /// up to `until`: the boards of this one would be pushed out as soon as they were written.
+    pub fn is_superseded(&self, closing: Closing, count: usize, until: EventTime) -> bool {
         let Window { size, closed_step: step, .. } = self.definitions.windows[closing.window];
         let mut end = closing.end;
         for _ in 0..count {
@@ -204,7 +236,7 @@ impl Windows {
                 let Some(next) = self.first_pane_from(end) else { return false };
                 end = next.next_multiple(step);
             }
-            if end > group_watermark {
+            if end > until {
                 return false;
             }
         }
@@ -259,40 +291,38 @@ impl Windows {
         Some(next_content.map_or(first_open, |next| next.min(first_open)))
     }
 
-    /// Moves an edge forward: panes that it leaves are subtracted, panes that it reaches added.
+    /// Moves an edge forward; its columns stay.
     fn move_edge(&mut self, edge: usize, end: EventTime) {
-        let Edge { size, level, end: old_end, .. } = self.edges[edge];
-        let start = end - size;
-        // An edge without a place covers nothing, as if it had stood at its new start.
-        let (old_start, old_end) = match old_end {
-            Some(old_end) => (old_end - size, old_end),
-            None => (start, start),
-        };
-        self.edges[edge].end = Some(end);
-        let leaving = old_start..old_end.min(start);
-        let entering = old_end.max(start)..end;
-        for number in 0..=level {
-            let Self { levels, columns, edges, entities, .. } = self;
-            let totals = &mut edges[edge].totals;
-            if leaving.start < leaving.end {
-                for pane in levels[number].panes.range(leaving.clone()).map(|(_, pane)| pane) {
-                    totals.subtract(&pane.totals);
-                    for cell in pane.cells() {
-                        columns[usize::from(cell.series)].subtract(
-                            cell.entity,
-                            cell.amount,
-                            &[edge],
-                        );
-                    }
-                }
+        let Self { levels, edges, .. } = self;
+        let Edge { size, level, end: old_end, totals, .. } = &mut edges[edge];
+        let Move { leaving, entering } = Move::new(*size, *old_end, end);
+        *old_end = Some(end);
+        for level in &levels[..=*level] {
+            for (_, pane) in level.panes.range(leaving.clone()) {
+                totals.subtract(&pane.totals);
             }
-            if entering.start < entering.end {
-                for (_, pane) in levels[number].panes.range_mut(entering.clone()) {
-                    pane.combine(|cell| release_cell(entities, cell));
-                    totals.add(&pane.totals);
-                    for cell in pane.cells() {
-                        columns[usize::from(cell.series)].add(cell.entity, cell.amount, &[edge]);
-                    }
+            for (_, pane) in level.panes.range(entering.clone()) {
+                totals.add(&pane.totals);
+            }
+        }
+    }
+
+    /// Lets the columns follow their edge: panes that it left are subtracted, panes that it
+    /// reached added.
+    fn move_columns(&mut self, edge: usize) {
+        let Self { levels, columns, edges, entities, .. } = self;
+        let Edge { size, level, end, columns_end, .. } = &mut edges[edge];
+        let Some(end) = *end else { return };
+        let Move { leaving, entering } = Move::new(*size, *columns_end, end);
+        *columns_end = Some(end);
+        for level in &mut levels[..=*level] {
+            for cell in level.panes.range(leaving.clone()).flat_map(|(_, pane)| pane.cells()) {
+                columns[usize::from(cell.series)].subtract(cell.entity, cell.amount, edge);
+            }
+            for (_, pane) in level.panes.range_mut(entering.clone()) {
+                pane.combine(|cell| release_cell(entities, cell));
+                for cell in pane.cells() {
+                    columns[usize::from(cell.series)].add(cell.entity, cell.amount, edge);
                 }
             }
         }
@@ -364,6 +394,7 @@ impl Windows {
 
     /// By board: (entity, value), best first.
     fn read_boards(&mut self, edge: usize) -> Vec<Vec<(u32, u64)>> {
+        self.move_columns(edge);
         let Self { definitions, columns, entities, .. } = self;
         let read = |board: &Board| {
             let names = &entities[board.dimension];

@@ -26,8 +26,9 @@ struct Record {
 enum Step {
     /// Hands over records, cut into deliveries of at most so many.
     Deliver(Vec<Record>, usize),
-    /// Lets the group watermark rise by so many milliseconds.
-    Close(i64),
+    /// Lets the group watermark rise by so many milliseconds, and reads the boards of each
+    /// n-th window that closes.
+    Close(i64, usize),
     /// Reads the latest views; the stream time is the newest record's.
     Latest,
 }
@@ -41,7 +42,8 @@ struct Published {
     end: i64,
     events: u64,
     revenue: u64,
-    boards: Boards,
+    /// `None`: not read.
+    boards: Option<Boards>,
 }
 
 struct Model {
@@ -82,7 +84,7 @@ impl Model {
             end,
             events: records.len() as u64,
             revenue: records.iter().map(|record| record.units * 10).sum(),
-            boards: boards.collect(),
+            boards: Some(boards.collect()),
         }
     }
 
@@ -164,22 +166,27 @@ fn run(definitions: Definitions, steps: Vec<Step>) -> Result<(), TestCaseError> 
                 }
                 model.records.extend(records);
             }
-            Step::Close(_) | Step::Latest if model.records.is_empty() => {}
-            Step::Close(rise) => {
+            Step::Close(..) | Step::Latest if model.records.is_empty() => {}
+            Step::Close(rise, read_each) => {
                 watermark += rise;
+                let mut expected = model.close(watermark);
                 let mut closed = Vec::new();
                 while let Some(closing) = windows.next_closing(EventTime::from_millis(watermark)) {
                     let totals = windows.closed_totals(closing.window).clone();
+                    let is_read = closed.len() % read_each == 0;
+                    if let Some(expected) = expected.get_mut(closed.len()).filter(|_| !is_read) {
+                        expected.boards = None;
+                    }
                     closed.push(Published {
                         window: closing.window,
                         end: closing.end.millis(),
                         events: totals.events,
                         revenue: totals.revenue_minor,
-                        boards: boards(windows.closed_boards(closing.window)),
+                        boards: is_read.then(|| boards(windows.closed_boards(closing.window))),
                     });
                     windows.closed(closing);
                 }
-                prop_assert_eq!(closed, model.close(watermark));
+                prop_assert_eq!(closed, expected);
                 windows.roll_up();
             }
             Step::Latest => {
@@ -192,7 +199,7 @@ fn run(definitions: Definitions, steps: Vec<Step>) -> Result<(), TestCaseError> 
                         end: end.millis(),
                         events: totals.events,
                         revenue: totals.revenue_minor,
-                        boards: boards(windows.latest(window).0),
+                        boards: Some(boards(windows.latest(window).0)),
                     };
                     prop_assert_eq!(latest, model.window(window, end.millis()));
                 }
@@ -209,40 +216,39 @@ fn run(definitions: Definitions, steps: Vec<Step>) -> Result<(), TestCaseError> 
 /// Records around a moving front, some far behind it: out of order, and after close.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let record = (prop_oneof![9 => 0i64..9_000, 1 => -60_000i64..0], 0u8..6, 0u8..3, 0u64..3);
-    let deliver = (prop::collection::vec(record, 1..25), 1usize..8);
+    // Records lie at offsets from the front, until that is known.
+    let record = record.prop_map(|(offset, product, category, units)| Record {
+        time: EventTime::from_millis(offset),
+        product,
+        category,
+        units,
+    });
+    let read_each = 1usize..6;
+    let rise = prop_oneof![2 => 0i64..9_000, 1 => 30_000i64..200_000];
     prop::collection::vec(
         prop_oneof![
-            4 => deliver.prop_map(|(records, cut)| (0, Some((records, cut)))),
-            2 => (0i64..9_000).prop_map(|rise| (rise, None)),
-            1 => (30_000i64..200_000).prop_map(|rise| (rise, None)),
-            2 => Just((-1, None)),
+            4 => (prop::collection::vec(record, 1..25), 1usize..8)
+                .prop_map(|(records, cut)| Step::Deliver(records, cut)),
+            3 => (rise, read_each).prop_map(|(rise, each)| Step::Close(rise, each)),
+            2 => Just(Step::Latest),
         ],
         1..40,
     )
-    .prop_map(|drafts| {
+    .prop_map(|mut steps| {
         let mut front = 100_000;
-        drafts
-            .into_iter()
-            .map(|(rise, records)| match records {
-                Some((records, cut)) => {
-                    let records = records
-                        .into_iter()
-                        .map(|(offset, product, category, units)| Record {
-                            time: EventTime::from_millis((front + offset).max(0)),
-                            product,
-                            category,
-                            units,
-                        })
-                        .collect();
-                    Step::Deliver(records, cut)
+        for step in &mut steps {
+            match step {
+                Step::Deliver(records, _) => {
+                    for record in records {
+                        let time = (front + record.time.millis()).max(0);
+                        record.time = EventTime::from_millis(time);
+                    }
                 }
-                None if rise < 0 => Step::Latest,
-                None => {
-                    front += rise;
-                    Step::Close(rise)
-                }
-            })
-            .collect()
+                Step::Close(rise, _) => front += *rise,
+                Step::Latest => {}
+            }
+        }
+        steps
     })
 }
 
