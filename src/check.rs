@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub use report::{CheckReport, Finding, Section, Verdict};
 
 use crate::config::Config;
-use crate::time::{EventTime, Span};
+use crate::time::EventTime;
 
 /// All questions to Kafka, or to Redis, together. Each has a shorter deadline of its own.
 const ANSWERS_MAX: Duration = Duration::from_secs(25);
@@ -41,14 +41,6 @@ pub async fn run(config: &Config) -> CheckReport {
 fn now() -> EventTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     EventTime::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX / 4))
-}
-
-/// How far back a first start reads, so that its longest window is whole.
-fn window_reach(config: &Config) -> Span {
-    let definitions = config.definitions();
-    let longest = definitions.windows.iter().max_by_key(|window| window.size);
-    let window = longest.map_or(Span::ZERO, |window| window.size + window.slide);
-    window + definitions.lateness + definitions.lateness + definitions.max_future
 }
 
 /// Digits in groups of three.
@@ -73,13 +65,6 @@ fn counted(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_first_start_reaches_back_past_the_longest_window() {
-        // 24 h + 15 m slide + 2 × 1 m lateness + 5 m max_future
-        let reach = window_reach(&Config::default());
-        assert_eq!(reach, Span::from_secs(24 * 3600 + (15 + 2 + 5) * 60));
-    }
 
     #[test]
     fn numbers_are_grouped() {

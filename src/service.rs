@@ -41,7 +41,7 @@ use crate::pipeline::source::{Source, SourceSettings};
 use crate::pipeline::watch::LogWatch;
 use crate::sinks::redis::RedisSink;
 use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
-use crate::time::{EventTime, Span};
+use crate::time::EventTime;
 
 use observe::{MergeObserver, Overseer};
 use publish::{Audience, publish, wall_clock_millis};
@@ -136,7 +136,7 @@ pub async fn run(
 
     let health = Arc::new(Health::default());
     let metrics = Arc::new(metrics(&config, &definitions, &topics));
-    let _pages = serve_pages(&config, &metrics, &health, stop.clone()).await?;
+    let _pages = serve_pages(&config, &metrics, &health).await?;
 
     let sink = RedisSink::new(
         &config.redis,
@@ -345,7 +345,7 @@ impl Log {
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<Log>> {
         let by_window = config.kafka.start == crate::config::Start::Window;
-        let from = EventTime::from_millis(wall_clock_millis()) - reach_back(definitions);
+        let from = EventTime::from_millis(wall_clock_millis()) - definitions.reach_back();
         let kafka = config.kafka.clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = stopping.clone();
@@ -387,13 +387,6 @@ impl Log {
     }
 }
 
-/// How far back reading has to begin, so that the longest window is full.
-fn reach_back(definitions: &Definitions) -> Span {
-    let longest = definitions.windows.last();
-    let window = longest.map_or(Span::ZERO, |window| window.size + window.slide);
-    window + definitions.max_future + definitions.lateness + definitions.lateness
-}
-
 fn metrics(config: &Config, definitions: &Definitions, topics: &Topics) -> Metrics {
     let topics: Vec<(Kind, String)> =
         topics.kinds().map(|(kind, name)| (kind, name.to_owned())).collect();
@@ -415,12 +408,11 @@ fn metrics(config: &Config, definitions: &Definitions, topics: &Topics) -> Metri
     metrics.with_process()
 }
 
-/// Serves the pages until `stop`; the handle aborts them when the daemon ends.
+/// Serves the pages until the daemon ends: a drain can be watched.
 async fn serve_pages(
     config: &Config,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
-    stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Option<PagesTask>> {
     if config.http.listen.is_empty() {
         return Ok(None);
@@ -429,8 +421,6 @@ async fn serve_pages(
     info!(address = %server.address(), "serving /metrics, /livez and /readyz");
     let metrics = metrics.clone();
     let pages = Pages { metrics: Arc::new(move || metrics.render()), health: health.clone() };
-    // The pages outlive the signal: a drain can be watched.
-    let _ = stop;
     Ok(Some(PagesTask(tokio::spawn(server.run(pages, std::future::pending())))))
 }
 

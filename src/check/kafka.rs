@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::topic::{self, Needs, TopicSettings};
-use super::{ANSWERS_MAX, Finding, Section, counted, grouped, window_reach};
+use super::{ANSWERS_MAX, Finding, Section, counted, grouped};
 use crate::config::{Config, Start};
 use crate::event::Kind;
 use crate::pipeline::client;
@@ -217,7 +217,7 @@ impl Asking<'_> {
         settings: &BTreeMap<String, TopicSettings>,
     ) -> BTreeMap<Partition, i32> {
         let needs = Needs {
-            reach: window_reach(self.config),
+            reach: self.config.definitions().reach_back(),
             record_bytes_max: self.config.limits.record_bytes,
         };
         let mut stamps = Vec::new();
@@ -369,7 +369,7 @@ impl Asking<'_> {
         now: EventTime,
     ) -> Result<(), CutShort> {
         const WHAT: &str = "log";
-        let from = now - window_reach(self.config);
+        let from = now - self.config.definitions().reach_back();
         let asked = || -> Result<(OffsetMap, OffsetMap, OffsetMap), LookupError> {
             let logs =
                 (lookup.offsets(partitions, At::Start)?, lookup.offsets(partitions, At::End)?);

@@ -74,6 +74,14 @@ impl Definitions {
         self.levels[0]
     }
 
+    /// How far back reading has to begin, so that the longest window is whole: what was late
+    /// at its start belongs to it too.
+    pub fn reach_back(&self) -> Span {
+        let longest = self.windows.last();
+        let window = longest.map_or(Span::ZERO, |window| window.size + window.slide);
+        window + self.max_future + self.lateness + self.lateness
+    }
+
     /// The kinds with a distinct count of users.
     pub const UNIQUE_KINDS: [Kind; 3] = Kind::WITH_UNIQUES;
 
@@ -138,5 +146,12 @@ mod tests {
         assert_eq!(levels(&[(2, 60), (3, 300)]), (vec![0, 1], vec![1, 3]));
         assert_eq!(levels(&[(10, 60), (10, 300)]), (vec![0, 0], vec![10]));
         assert_eq!(levels(&[(60, 60)]), (vec![0], vec![60]));
+    }
+
+    #[test]
+    fn a_first_start_reaches_back_past_the_longest_window() {
+        // 24 h + 15 m slide + 2 × 1 m lateness + 5 m max_future
+        let reach = crate::config::Config::default().definitions().reach_back();
+        assert_eq!(reach, Span::from_secs(24 * 3600 + (15 + 2 + 5) * 60));
     }
 }

@@ -56,6 +56,8 @@ impl Complaint {
 pub struct SourceContext {
     asked: Mutex<VecDeque<Rebalance>>,
     complaint: Mutex<Complaint>,
+    /// Of librdkafka's log: a commit that waited out an outage is reported once each.
+    logged: Mutex<Complaint>,
     /// From now on rebalances are answered in the callback.
     closing: AtomicBool,
 }
@@ -78,7 +80,10 @@ impl SourceContext {
 
 impl ClientContext for SourceContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.is_news(message, Instant::now()) {
+            log(level, facility, message);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
