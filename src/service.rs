@@ -41,6 +41,8 @@ use crate::pipeline::source::{Source, SourceSettings};
 use crate::pipeline::watch::LogWatch;
 use crate::sinks::redis::RedisSink;
 use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
+use crate::sinks::redis::health::RedisHealth;
+use crate::sinks::redis::lease::draw_token;
 use crate::time::EventTime;
 
 use observe::{MergeObserver, Overseer};
@@ -69,7 +71,7 @@ pub struct Options {
 }
 
 /// What was done: one line of JSON at the end of a bounded run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Records consumed.
     pub events: u64,
@@ -138,6 +140,7 @@ pub async fn run(
     let metrics = Arc::new(metrics(&config, &definitions, &topics));
     let _pages = serve_pages(&config, &metrics, &health).await?;
 
+    let token = draw_token();
     let sink = RedisSink::new(
         &config.redis,
         definitions.clone(),
@@ -145,20 +148,21 @@ pub async fn run(
         &config.fields,
         &config.limits,
         &config.meaning_hash(),
-        // One writer: several instances get a token of their own each with the lease.
-        "single",
+        &token.to_string(),
     )?;
     let redis = sink.health();
-    let Some(sink) = until_stopped(stop.clone(), sink.claim()).await else {
-        anyhow::bail!("stopped while waiting for Redis");
+    let claim = until_stopped(stop.clone(), sink.claim());
+    let Some(sink) = said_while_waiting(claim, &redis, &health).await else {
+        return stopped_early(options, "Redis");
     };
-    let sink = sink?;
+    let mut sink = sink?;
     health.redis_usable.hold();
 
     let Some(log) =
         Log::find(&config, &definitions, topics.clone(), options, &health, stop.clone()).await?
     else {
-        anyhow::bail!("stopped while waiting for Kafka");
+        sink.release().await;
+        return stopped_early(options, "Kafka");
     };
     health.topics_present.hold();
 
@@ -214,7 +218,7 @@ pub async fn run(
             max_skew: definitions.max_skew,
         };
         let pulse = health.pulse(format!("poll {handle}"), POLL_PULSE);
-        let owner = owner(&config, &definitions, &topics, links(pulse));
+        let owner = owner(&config, &definitions, &topics, token, links(pulse));
         sources.push(Source::start(&format!("source-{handle}"), settings, owner)?);
     }
     let sources = Arc::new(sources);
@@ -459,6 +463,7 @@ fn owner(
     config: &Config,
     definitions: &Arc<Definitions>,
     topics: &Topics,
+    lease: Token,
     links: OwnerLinks,
 ) -> Owner {
     let limits = DecodeLimits {
@@ -472,7 +477,7 @@ fn owner(
         interval: config.redis.flush / HAND_OVERS_PER_FLUSH,
         delta_bytes_max: DELTA_BYTES_MAX,
         max_consecutive_rejects: config.limits.max_consecutive_rejects,
-        lease: Token::new(1),
+        lease,
     };
     Owner::new(settings, decoder, links)
 }
@@ -506,6 +511,30 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     // A sender that is gone will never ask to stop.
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// A signal came before there was anything to drain.
+fn stopped_early(options: Options, meanwhile: &str) -> anyhow::Result<Summary> {
+    anyhow::ensure!(!options.bounded, "stopped while waiting for {meanwhile}");
+    info!("stopped while waiting for {meanwhile}");
+    Ok(Summary::default())
+}
+
+/// Waits for the claim; readiness tells an instance that stands by from one without Redis.
+async fn said_while_waiting<F: Future>(
+    claim: F,
+    redis: &RedisHealth,
+    health: &Health,
+) -> F::Output {
+    let mut claim = std::pin::pin!(claim);
+    loop {
+        if redis.is_standby() {
+            health.redis_usable.fail("another instance holds the lease; this one stands by");
+        }
+        if let Ok(claimed) = tokio::time::timeout(Duration::from_millis(250), &mut claim).await {
+            return claimed;
+        }
     }
 }
 

@@ -147,7 +147,7 @@ zzz = 1
         nazar.toml:9: tiem.lateness = "1m": no such key; did you mean time.lateness?
         nazar.toml:13: window[0].closed-step = "1m": no such key; did you mean window[0].closed_step?
         nazar.toml:15: limits.entites.product = 5: no such key; did you mean limits.entities.product?
-        nazar.toml:17: redis.zzz = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
+        nazar.toml:17: redis.zzz = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, lease, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
         "#);
     }
 
@@ -554,7 +554,7 @@ sasl = {{ password = '{CANARY}' }}
         assert!(!errors.contains(CANARY), "{errors}");
         insta::assert_snapshot!(errors, @r#"
         nazar.toml:3: redis.pasword = "[redacted]": no such key; did you mean redis.password?
-        nazar.toml:4: redis.pw = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
+        nazar.toml:4: redis.pw = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, lease, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
         nazar.toml:5: redis.password = "[redacted]": expected a string in quotes
         nazar.toml:6: redis.url = "[redacted]": expected a string in quotes
         nazar.toml:8: redsi.password = "[redacted]": no such key; did you mean redis.password?
@@ -564,7 +564,7 @@ sasl = {{ password = '{CANARY}' }}
         environment NAZAR__REDIS__PASSWD: redis.passwd = "[redacted]": no such key; did you mean redis.password?
         environment NAZAR__REDSI__URL: redsi.url = "[redacted]": no such key; did you mean redis.url?
         --set: redis.password: write it as section.key=value
-        --set: redis.pass = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
+        --set: redis.pass = "[redacted]": no such key; there are closed_keep, connect_timeout, entity_hashes, flush, history_keep, lease, password, password_file, prefix, response_timeout, tls_ca_file, ttl_slack, url, url_file, username
         "#);
     }
 
@@ -793,6 +793,7 @@ mod shipped {
         flush = "1s"
         connect_timeout = "5s"
         response_timeout = "10s"
+        lease = "10s"
         closed_keep = 10
         history_keep = 10_000
         ttl_slack = "1h"

@@ -145,6 +145,7 @@ impl Default for RedisConfig {
             flush: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(10),
             closed_keep: 10,
             history_keep: 10_000,
             ttl_slack: minutes(60),

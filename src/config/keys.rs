@@ -145,6 +145,7 @@ fn redis(walk: &mut impl Walk, redis: &mut RedisConfig, files: &mut SecretFiles)
     walk.key("flush", Time, &mut redis.flush);
     walk.key("connect_timeout", Time, &mut redis.connect_timeout);
     walk.key("response_timeout", Time, &mut redis.response_timeout);
+    walk.key("lease", Time, &mut redis.lease);
     walk.key("closed_keep", Count, &mut redis.closed_keep);
     walk.key("history_keep", Count, &mut redis.history_keep);
     walk.key("ttl_slack", Time, &mut redis.ttl_slack);

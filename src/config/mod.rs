@@ -261,6 +261,8 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// Default 10s. Shorter than a slow Redis command means writing it again.
     pub response_timeout: Duration,
+    /// How long a writer that has fallen silent keeps the prefix; default 10 s.
+    pub lease: Duration,
     /// Closed boards and HLLs kept per window; 0 keeps all until their TTL. Default 10.
     pub closed_keep: usize,
     /// Entries kept in each history stream; 0 keeps all. Default 10,000.

@@ -53,6 +53,7 @@ pub async fn publish<S: Sink>(
             break;
         }
     }
+    beating(&audience.pulse, sink.close()).await;
     audience.pulse.stop();
     Ok(())
 }

@@ -23,4 +23,9 @@ pub trait Sink: Send {
     /// Publishes a flush. Returns once it is readable; transient trouble is waited out inside,
     /// with backoff, so that an error means: a person is needed.
     fn flush(&mut self, flush: &Flush) -> impl Future<Output = anyhow::Result<FlushReport>> + Send;
+
+    /// The last flush is done: a successor may take over.
+    fn close(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }

@@ -60,6 +60,7 @@ async fn a_flush_key_by_key() {
     set    {nazar}:index:entities
     set    {nazar}:index:uniques:1m
     set    {nazar}:index:uniques:5m
+    string {nazar}:lease
     hash   {nazar}:meta
     hash   {nazar}:schema
     zset   {nazar}:top:category:clicks:1m
@@ -360,6 +361,7 @@ async fn every_view_expires_and_nothing_else_does() {
         let expected = match key.as_str() {
             key if key.contains(":closed:ends:") || key.contains(":history:") => -1..=-1,
             "{nazar}:meta" | "{nazar}:schema" | "{nazar}:index:entities" => -1..=-1,
+            "{nazar}:lease" => 5..=10,
             key if key.contains(":index:") || key.contains(":members:") => 7000..=8100,
             // Two closed windows, a minute apart, are kept.
             key if key.contains(":closed:") && key.contains(":1m:") => 3770..=3780,

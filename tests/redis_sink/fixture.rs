@@ -32,6 +32,7 @@ pub fn config(server: &Server) -> RedisConfig {
         flush: Duration::from_millis(250),
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(5),
+        lease: Duration::from_secs(10),
         closed_keep: 2,
         history_keep: 1000,
         ttl_slack: Duration::from_secs(3600),
@@ -119,6 +120,12 @@ fn limits() -> LimitsConfig {
         id_bytes: 256,
         max_consecutive_rejects: 10_000,
     }
+}
+
+/// A sink that has not claimed the prefix yet.
+pub fn unclaimed(config: &RedisConfig, token: &str) -> RedisSink {
+    let definitions = Arc::new(definitions(&[60, 300]));
+    RedisSink::new(config, definitions, &topics(), &fields(), &limits(), "hash-1", token).unwrap()
 }
 
 pub async fn open_as(

@@ -3,6 +3,7 @@
 
 mod content;
 mod fixture;
+mod lease;
 mod scripts;
 #[path = "../common/redis.rs"]
 mod server;

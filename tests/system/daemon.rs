@@ -157,8 +157,17 @@ impl Running {
 
     /// SIGTERM, then its exit code and how long the end took.
     pub fn terminate(&mut self, limit: Duration) -> (i32, Duration) {
-        let asked = Instant::now();
         self.signal("-TERM");
+        self.ended_within(limit)
+    }
+
+    /// The exit code of a daemon that ends by itself.
+    pub fn end(&mut self) -> i32 {
+        self.ended_within(WAIT).0
+    }
+
+    fn ended_within(&mut self, limit: Duration) -> (i32, Duration) {
+        let asked = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));

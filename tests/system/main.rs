@@ -17,3 +17,4 @@ mod live;
 mod outages;
 mod refusals;
 mod rejects;
+mod standby;

@@ -24,6 +24,13 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
         "must be from 50ms to 60s: faster keeps Redis busy with views nobody has read yet, slower \
          lets deliveries pile up in memory",
     );
+    let lease_fits = (Duration::from_secs(1)..=Duration::from_secs(300)).contains(&redis.lease);
+    rules.refuse_if(
+        !lease_fits,
+        "redis.lease",
+        "must be from 1s to 300s: shorter is lost to a pause of Redis, longer keeps a successor \
+         waiting after a crash",
+    );
     for (path, timeout) in [
         ("redis.connect_timeout", redis.connect_timeout),
         ("redis.response_timeout", redis.response_timeout),

@@ -123,7 +123,8 @@ async fn ask_rights(connection: &mut MultiplexedConnection, keys: &Keys) -> Resu
     let [set, zset, hash, value, stream, renamed] =
         [0, 1, 2, 3, 4, 5].map(|number| keys.staged("probe", 0, number));
     let script = "return redis.call('EXISTS', KEYS[1])";
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 22] = [
+        &["GET", &value],
         &["SADD", &set, "x"],
         &["SREM", &set, "x"],
         &["SSCAN", &set, "0"],

@@ -43,6 +43,11 @@ impl Connector {
         Ok(Connector { client, settings, live: None })
     }
 
+    /// A second connector to the same place.
+    pub fn another(&self) -> Connector {
+        Connector { client: self.client.clone(), settings: self.settings.clone(), live: None }
+    }
+
     /// Host and port, or socket path: for logs, without credentials.
     pub fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()

@@ -185,7 +185,7 @@ pub enum RedisSinkError {
     )]
     Ended { prefix: String },
 
-    #[error("another writer owns the prefix `{prefix}`: {holder}")]
+    #[error("another instance has taken over the prefix `{prefix}`: {holder}")]
     Fenced { prefix: String, holder: String },
 
     #[error(

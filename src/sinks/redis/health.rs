@@ -8,6 +8,7 @@ use super::error::ErrorClass;
 #[derive(Debug, Default)]
 pub struct RedisHealth {
     connected: AtomicBool,
+    standby: AtomicBool,
     last_success_millis: AtomicU64,
     errors: [AtomicU64; ErrorClass::COUNT],
     retries: AtomicU64,
@@ -18,6 +19,11 @@ impl RedisHealth {
     /// Whether the last exchange with Redis went well.
     pub fn connected(&self) -> bool {
         self.connected.load(Relaxed)
+    }
+
+    /// Whether another writer holds the lease, and ours waits for its end.
+    pub fn is_standby(&self) -> bool {
+        self.standby.load(Relaxed)
     }
 
     /// Wall-clock milliseconds since the epoch at the end of the last flush; `None` before it.
@@ -41,6 +47,10 @@ impl RedisHealth {
 
     pub(super) fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Relaxed);
+    }
+
+    pub(super) fn set_standby(&self, standby: bool) {
+        self.standby.store(standby, Relaxed);
     }
 
     pub(super) fn flushed(&self, now_millis: u64) {

@@ -46,6 +46,11 @@ impl Keys {
         self.tagged("meta")
     }
 
+    /// Private: the token of the one writer, with a TTL.
+    pub fn lease(&self) -> String {
+        self.tagged("lease")
+    }
+
     pub fn schema(&self) -> String {
         self.tagged("schema")
     }
@@ -188,6 +193,7 @@ mod tests {
             keys.entities_index(),
             keys.entity("seller", "s-1"),
             keys.meta(),
+            keys.lease(),
             keys.schema(),
             keys.flushes(),
             keys.staged("t0", 7, 3),
@@ -208,6 +214,7 @@ mod tests {
         {nazar}:index:entities
         nazar:seller:s-1
         {nazar}:meta
+        {nazar}:lease
         {nazar}:schema
         {nazar}:flushes
         {nazar}:tmp:t0:7:3

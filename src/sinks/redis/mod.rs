@@ -38,6 +38,8 @@ mod scripts;
 
 mod lineage;
 
+pub mod lease;
+
 mod connection;
 
 pub mod error;
@@ -61,13 +63,14 @@ mod session;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::connection::{Backoff, Connector};
 use self::entities::Entities;
 use self::error::{ErrorClass, RedisSinkError, Refusal};
 use self::health::RedisHealth;
 use self::keys::Keys;
+use self::lease::Keeper;
 use self::lineage::Lineage;
 use self::scripts::Scripts;
 use self::shadow::Shadow;
@@ -94,12 +97,17 @@ pub struct RedisSink {
     synced: bool,
     windows: Vec<WindowState>,
     entities: Entities,
+    /// From the claim on.
+    keeper: Option<Keeper>,
+    /// While standing by: since when nobody is named as the writer.
+    meta_gone_since: Option<Instant>,
 }
 
 /// What does not change while the sink lives.
 struct Settings {
     keys: Keys,
     prefix: String,
+    lease: Duration,
     definitions: Arc<Definitions>,
     topics: TopicsConfig,
     config_hash: String,
@@ -134,6 +142,8 @@ enum Failure {
     Refused(Refusal),
     /// Redis is not as we left it; look again.
     Stale(&'static str),
+    /// Another writer holds the lease.
+    Held(String),
     Fatal(RedisSinkError),
 }
 
@@ -150,9 +160,9 @@ impl From<redis::RedisError> for Failure {
 }
 
 impl RedisSink {
-    /// Connects, waiting for Redis as long as it takes, checks that the prefix is ours to write,
-    /// and takes it. Fails where waiting cannot help: another configuration, an ended run,
-    /// another writer, credentials, Cluster mode.
+    /// Connects, waiting for Redis and for another writer's lease to end as long as it takes,
+    /// checks that the prefix is ours to write, and takes it. Fails where waiting cannot help:
+    /// another configuration, an ended run, credentials, Cluster mode.
     pub async fn open(
         config: &RedisConfig,
         definitions: Arc<Definitions>,
@@ -195,9 +205,12 @@ impl RedisSink {
             synced: false,
             windows: (0..windows).map(|_| WindowState::default()).collect(),
             entities: Entities::new(windows),
+            keeper: None,
+            meta_gone_since: None,
             settings: Settings {
                 keys,
                 prefix: config.prefix.clone(),
+                lease: config.lease,
                 definitions,
                 topics: topics.clone(),
                 config_hash: config_hash.to_owned(),
@@ -216,11 +229,40 @@ impl RedisSink {
         loop {
             match self.try_claim().await {
                 Ok(()) => {
+                    self.health.set_standby(false);
                     self.succeeded();
                     return Ok(self);
                 }
+                Err(Failure::Held(holder)) => self.stand_by(&holder).await,
                 Err(failure) => self.wait_out(failure).await?,
             }
+        }
+    }
+
+    /// Another writer is at work: waits a moment before looking again.
+    async fn stand_by(&self, holder: &str) {
+        if !self.health.is_standby() {
+            self.health.set_standby(true);
+            info!(
+                prefix = self.settings.prefix,
+                holder, "another instance holds the lease; standing by to take over when it ends"
+            );
+        }
+        tokio::time::sleep(STANDBY_LOOK).await;
+    }
+
+    /// Gives up the lease, so that a successor can begin at once. What fails here costs the
+    /// successor the rest of the lease, no more.
+    pub async fn release(&mut self) {
+        self.keeper = None;
+        let release = async {
+            let mut connection = self.connector.get().await?.clone();
+            let mut invocation = self.scripts.release.prepare_invoke();
+            invocation.key(self.settings.keys.lease()).arg(&self.lineage.token);
+            scripts::run(&invocation, &mut connection).await
+        };
+        if let Err(error) = release.await {
+            debug!(%error, "release the lease");
         }
     }
 
@@ -264,6 +306,10 @@ impl RedisSink {
         self.synced = false;
         let (class, cause) = match failure {
             Failure::Fatal(error) => return Err(self.give_up(error)),
+            Failure::Held(holder) => {
+                let prefix = self.settings.prefix.clone();
+                return Err(self.give_up(RedisSinkError::Fenced { prefix, holder }));
+            }
             Failure::Stale(cause) => (None, cause.to_owned()),
             Failure::Refused(refusal) => {
                 let class = refusal.class();
@@ -314,6 +360,10 @@ impl Sink for RedisSink {
     async fn flush(&mut self, flush: &Flush) -> anyhow::Result<FlushReport> {
         Ok(self.publish(flush).await?)
     }
+
+    async fn close(&mut self) {
+        self.release().await;
+    }
 }
 
 impl Settings {
@@ -340,6 +390,9 @@ impl Settings {
         longest.map_or(self.ttl_slack, |window| self.latest_ttl(window))
     }
 }
+
+/// How often a lease that another writer holds is looked at.
+const STANDBY_LOOK: Duration = Duration::from_millis(250);
 
 /// Keys in one script or command: Lua unpacks fewer than 8,000 values, and a longer list holds
 /// Redis for longer than a reader likes to wait.

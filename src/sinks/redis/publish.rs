@@ -207,7 +207,7 @@ impl RedisSink {
             Answer::Fenced(holder) => Err(Failure::Fatal(self.fenced(holder))),
             Answer::WrongType(key) => Err(Failure::Fatal(scripts::wrong_type(key))),
             Answer::Stale(cause) => Err(Failure::Stale(cause)),
-            Answer::Old | Answer::Changed(_) | Answer::Ended => {
+            Answer::Old | Answer::Changed(_) | Answer::Ended | Answer::Held(_) | Answer::Gone => {
                 Err(Failure::Stale("a script was answered out of place"))
             }
         }

@@ -15,6 +15,8 @@ pub struct Scripts {
     pub swap: Script,
     pub close: Script,
     pub put: Script,
+    pub renew: Script,
+    pub release: Script,
 }
 
 impl Default for Scripts {
@@ -24,6 +26,8 @@ impl Default for Scripts {
             swap: Script::new(include_str!("lua/swap.lua")),
             close: Script::new(include_str!("lua/close.lua")),
             put: Script::new(include_str!("lua/put.lua")),
+            renew: Script::new(include_str!("lua/renew.lua")),
+            release: Script::new(include_str!("lua/release.lua")),
         }
     }
 }
@@ -41,6 +45,10 @@ pub enum Answer {
     Ended,
     /// Meta names another writer.
     Fenced(String),
+    /// Another writer holds the lease.
+    Held(String),
+    /// Meta is gone, and with it the name of the writer.
+    Gone,
     /// Meta or a staged key is not as we left it. Nothing was written.
     Stale(&'static str),
     /// A key of ours holds a value of another type.
@@ -61,6 +69,8 @@ impl Answer {
                 holder if holder.is_empty() => Answer::Stale("meta is gone"),
                 holder => Answer::Fenced(holder),
             },
+            "HELD" => Answer::Held(detail()),
+            "GONE" => Answer::Gone,
             "SEQ" => Answer::Stale("the sequence number in meta is not ours"),
             "LOST" => Answer::Stale("a staged key is gone"),
             "TYPE" => Answer::WrongType(detail()),
@@ -96,6 +106,7 @@ mod tests {
         let parse = |words: &[&str]| Answer::parse(words.iter().map(|&w| w.to_owned()).collect());
         assert_eq!(parse(&["OK", "7"]), Answer::Done(vec!["7".into()]));
         assert_eq!(parse(&["FENCED", "x"]), Answer::Fenced("x".into()));
+        assert_eq!(parse(&["HELD", "x"]), Answer::Held("x".into()));
         assert_eq!(parse(&["FENCED", ""]), Answer::Stale("meta is gone"));
         assert!(matches!(parse(&["SEQ", "4"]), Answer::Stale(_)));
         assert!(matches!(parse(&[]), Answer::Stale(_)));

@@ -11,7 +11,7 @@ use super::error::{RedisSinkError, Refusal};
 use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
-use super::{Failure, RedisSink, WindowState};
+use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
 use crate::time::EventTime;
 
 /// XREVRANGE's answer: entries of id and fields.
@@ -30,6 +30,9 @@ impl RedisSink {
         self.take(&mut connection, true).await?;
         self.read_closed(&mut connection).await?;
         self.synced = true;
+        let (keys, token) = (&self.settings.keys, self.lineage.token.as_str().into());
+        self.keeper =
+            Some(Keeper::start(self.connector.another(), keys, token, self.settings.lease));
         info!(
             address = self.connector.address(),
             server = probe.server,
@@ -111,8 +114,14 @@ impl RedisSink {
     ) -> Result<(), Failure> {
         let settings = &self.settings;
         let mut invocation = self.scripts.claim.prepare_invoke();
-        invocation.key(settings.keys.meta()).arg(&self.lineage.token);
-        invocation.arg(&settings.config_hash).arg(u8::from(strict));
+        invocation.key(settings.keys.meta()).key(settings.keys.lease()).arg(&self.lineage.token);
+        invocation.arg(&settings.config_hash).arg(ttl_millis(settings.lease));
+        // Redis lost its data while another writer held the lease: that one has all of it in
+        // memory, and gets the time of a lease to come back.
+        let has_waited =
+            self.meta_gone_since.is_some_and(|since| since.elapsed() >= settings.lease);
+        let yields = strict && self.health.is_standby() && !has_waited;
+        invocation.arg(u8::from(strict)).arg(u8::from(yields));
         let prefix = settings.prefix.clone();
         match scripts::run(&invocation, connection).await? {
             Answer::Done(words) => {
@@ -124,6 +133,14 @@ impl RedisSink {
             }
             Answer::Ended => return Err(Failure::Fatal(RedisSinkError::Ended { prefix })),
             Answer::Fenced(holder) => return Err(Failure::Fatal(self.fenced(holder))),
+            Answer::Held(holder) => {
+                self.meta_gone_since = None;
+                return Err(Failure::Held(holder));
+            }
+            Answer::Gone => {
+                self.meta_gone_since.get_or_insert_with(Instant::now);
+                return Err(Failure::Held(String::new()));
+            }
             Answer::WrongType(key) => return Err(Failure::Fatal(scripts::wrong_type(key))),
             Answer::Old => return Err(Failure::Stale("a claim was answered out of place")),
             Answer::Stale(cause) => return Err(Failure::Stale(cause)),
