@@ -399,6 +399,7 @@ enable.auto.offset.store = true
         nazar.toml:17: kafka.properties.queued.max.messages.kbytes = "5": is not to be set here: use limits.prefetch_bytes
         nazar.toml:18: kafka.properties.fetch.min.byte = "1": librdkafka knows no such property; did you mean "fetch.min.bytes"?
         nazar.toml:19: kafka.properties.fetch.wait.max.ms = "soon": librdkafka says: Invalid value for configuration property "fetch.wait.max.ms"
+        default: limits.prefetch_bytes = "64 MiB": must be at least 1 MiB and one limits.record_bytes for each of kafka.handles: below that a handle waits for every fetch
         "#);
         let none = "[topics]\nclick = ''\nwishlist = ''\npurchase = ''";
         insta::assert_snapshot!(errors(none), @r#"nazar.toml:2: topics.click = "": nothing to read: name at least one topic"#);
@@ -406,6 +407,18 @@ enable.auto.offset.store = true
             let config = load("", &[], &[&format!("kafka.brokers={brokers}")]);
             assert_eq!(config.expect("valid").kafka.brokers, brokers);
         }
+    }
+
+    #[test]
+    fn a_lease_has_a_sensible_length() {
+        for lease in ["900ms", "301s"] {
+            let file = format!("[redis]\nlease = '{lease}'");
+            let refused = errors(&file);
+            let expected =
+                format!("nazar.toml:2: redis.lease = \"{lease}\": must be from 1s to 300s");
+            assert!(refused.starts_with(&expected), "{refused}");
+        }
+        assert!(load("[redis]\nlease = '1s'", &[], &[]).is_ok());
     }
 
     #[test]
@@ -1045,7 +1058,7 @@ mod memory {
         let estimate = Config::default().memory_estimate();
         let sum: u64 = estimate.parts.iter().map(|(_, bytes)| bytes).sum();
         assert_eq!(sum, estimate.worst_bytes);
-        insta::assert_snapshot!(estimate, @"memory expected 1.2 GiB, at most 6.1 GiB (panes 4.0 GiB, entities 1.4 GiB, prefetch 562.0 MiB, process 64.0 MiB, in_flight 64.0 MiB, sketches 64.0 MiB, boards 14.6 MiB)");
+        insta::assert_snapshot!(estimate, @"memory expected 815.1 MiB, at most 5.8 GiB (panes 4.0 GiB, entities 1.4 GiB, prefetch 178.0 MiB, process 64.0 MiB, in_flight 64.0 MiB, sketches 64.0 MiB, boards 14.6 MiB)");
     }
 
     #[test]

@@ -200,12 +200,9 @@ pub fn describe(prefix: &str, currency: &str) -> Vec<(String, String)> {
         "JSON",
         "a notice {window, seq, window_end} after each swap; may be lost, so re-read on connect",
     );
-    for (name, kind) in [
-        ("lease", "string"),
-        ("tmp:*", "any"),
-        ("index:*", "set"),
-        ("closed:members:*", "set"),
-    ] {
+    for (name, kind) in
+        [("lease", "string"), ("tmp:*", "any"), ("index:*", "set"), ("closed:members:*", "set")]
+    {
         add(format!("{tag}:{name}"), kind, "", "private");
     }
     entries
