@@ -15,7 +15,7 @@ help: ## show this list
 demo: ## run everything in one process and watch the boards; ARGS="--for 20s" ends by itself
 	scripts/bootstrap
 	$(CARGO) build --release --locked --bin nazar
-	target/release/nazar demo $(ARGS)
+	$${CARGO_TARGET_DIR:-target}/release/nazar demo $(ARGS)
 
 test: ## all tests, with a real Kafka, Redis and Prometheus; ARGS="--lib" for the quick ones
 	scripts/bootstrap --tests

@@ -43,6 +43,8 @@ pub enum Command {
     Check(ConfigArgs),
     /// Show everything at once, with an embedded broker, a Redis and a generator
     Demo(DemoArgs),
+    /// Count the records in the dead-letter topic, by reason and topic
+    DeadLetters(DeadLettersArgs),
     /// Delete everything nazar keeps in Redis under the configured prefix
     Reset(ResetArgs),
     /// Ask a running nazar on this machine for its health, for container health checks
@@ -74,6 +76,15 @@ pub struct DemoArgs {
     /// End by itself after this long; without it, at Ctrl-C
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLettersArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print one object of JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

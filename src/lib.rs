@@ -28,6 +28,8 @@ pub mod load;
 
 pub mod demo;
 
+pub mod letters;
+
 pub mod reset;
 
 pub mod cli;

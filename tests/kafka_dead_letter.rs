@@ -4,10 +4,11 @@
 mod kafka;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kafka::{Kafka, Record};
+use nazar::config::Config;
 use nazar::event::Kind;
 use nazar::pipeline::batch::{BatchBuffer, BatchConsumer, PartitionQueue};
 use nazar::pipeline::dead_letter::DeadLetters;
@@ -117,6 +118,37 @@ fn key_value_and_headers_survive_and_the_reason_is_added() {
     ];
     assert_eq!(added, wanted.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
     assert_eq!((messages[1].key(), messages[1].payload()), (None, Some(&b""[..])));
+}
+
+#[test]
+fn letters_are_counted_by_reason_and_topic_and_those_of_others_apart() {
+    let kafka = Kafka::shared();
+    kafka.create_topics(&[("counted", 1), ("counted-rejects", 3), ("counted-none", 1)]);
+    kafka.produce("counted", (0..7).map(|number| Record::new(0, format!("{number}"))));
+    let letters = DeadLetters::start(&producer(kafka), "counted-rejects", 1 << 20).unwrap();
+    reject_all(kafka, "counted", 7, &letters);
+    assert!(letters.flush(WAIT));
+    kafka.produce("counted-rejects", [Record::new(2, "no headers")]);
+
+    let mut config = Config::default();
+    config.kafka.brokers = kafka.brokers();
+    let mut read = |topic: &str| {
+        config.kafka.dead_letter_topic = topic.to_owned();
+        nazar::letters::read(&config, &AtomicBool::new(false))
+    };
+    let report = read("counted-rejects").unwrap();
+    assert_eq!((report.letters, report.is_partial), (8, false));
+    let lines: Vec<_> = report
+        .reasons
+        .iter()
+        .map(|line| (line.reason.as_str(), line.topic.as_str(), line.letters))
+        .collect();
+    assert_eq!(lines, [("json", "counted", 7), ("unknown", "unknown", 1)]);
+    assert!(report.reasons[0].example.starts_with("counted/0@"), "{report:?}");
+    assert_eq!(report.reasons[0].message, "expected value at column 1");
+    assert_eq!(read("counted-none").unwrap().to_string(), "0 dead letters in counted-none\n");
+    let refused = read("counted-missing").err().unwrap().to_string();
+    assert!(refused.contains("no topic \"counted-missing\""), "{refused}");
 }
 
 #[test]

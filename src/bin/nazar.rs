@@ -2,15 +2,17 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use clap::Parser;
 use nazar::check;
 use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
-use nazar::config::ConfigErrors;
+use nazar::config::{Config, ConfigErrors};
 use nazar::probe::probe;
 use nazar::service::{self, Options};
-use nazar::{demo, reset};
+use nazar::{demo, letters, reset};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -63,6 +65,16 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             block_on(|_| async move { reset::delete(&config).await })?;
             Ok(Exit::Done)
         }
+        Command::DeadLetters(args) => {
+            let config = args.config.load()?;
+            let report = block_on(|stop| read_letters(config, stop))?;
+            print(&if args.json {
+                format!("{}\n", serde_json::to_string(&report)?)
+            } else {
+                report.to_string()
+            })?;
+            Ok(Exit::Done)
+        }
         Command::Check(args) => {
             let config = args.load()?;
             let report = block_on(|_| async move { Ok(check::run(&config).await) })?;
@@ -105,6 +117,21 @@ where
     // Threads that wait for Kafka or Redis in vain must not keep the process.
     runtime.shutdown_timeout(std::time::Duration::from_millis(200));
     result
+}
+
+/// Reads on a thread of its own until the end, or until a signal.
+async fn read_letters(
+    config: Config,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<letters::Report> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    let seen = stopping.clone();
+    let mut reading = tokio::task::spawn_blocking(move || letters::read(&config, &seen));
+    tokio::select! {
+        report = &mut reading => return report.context("reading panicked")?,
+        _ = stop.wait_for(|stop| *stop) => stopping.store(true, Ordering::Relaxed),
+    }
+    reading.await.context("reading panicked")?
 }
 
 /// Prints what the page says; healthy or not is the exit code.
