@@ -41,6 +41,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Validate the configuration and ask Kafka and Redis whether it works
     Check(ConfigArgs),
+    /// Say who writes, how far the views are, and what holds them back
+    Status(StatusArgs),
     /// Show everything at once, with an embedded broker, a Redis and a generator
     Demo(DemoArgs),
     /// Count the records in the dead-letter topic, by reason and topic
@@ -76,6 +78,15 @@ pub struct DemoArgs {
     /// End by itself after this long; without it, at Ctrl-C
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Print one object of JSON instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -28,6 +28,8 @@ pub mod load;
 
 pub mod demo;
 
+pub mod status;
+
 pub mod letters;
 
 pub mod reset;

@@ -12,7 +12,7 @@ use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
 use nazar::config::{Config, ConfigErrors};
 use nazar::probe::probe;
 use nazar::service::{self, Options};
-use nazar::{demo, letters, reset};
+use nazar::{demo, letters, reset, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -63,6 +63,20 @@ fn run(command: Command) -> anyhow::Result<Exit> {
                 return Ok(Exit::Refused);
             }
             block_on(|_| async move { reset::delete(&config).await })?;
+            Ok(Exit::Done)
+        }
+        Command::Status(args) => {
+            let config = args.config.load()?;
+            let prefix = config.redis.prefix.clone();
+            let status = block_on(|_| async move { status::ask(&config).await })?;
+            let Some(status) = status else {
+                anyhow::bail!("nothing has been written under the prefix {prefix}");
+            };
+            print(&if args.json {
+                format!("{}\n", serde_json::to_string(&status)?)
+            } else {
+                status.to_string()
+            })?;
             Ok(Exit::Done)
         }
         Command::DeadLetters(args) => {

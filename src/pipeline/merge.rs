@@ -340,6 +340,7 @@ impl Merger {
             closed_through: self.closed_through.clone(),
             complete: stream_time.is_some_and(|time| self.clock.complete(time - longest)),
             missing: self.clock.missing(),
+            held_back_by: self.clock.holding_back().map(|(partition, _)| partition),
             events_after_close: self.after_close,
             over_cap: self.over_cap + self.distinct.ahead_refused(),
             ended: self.ended,

@@ -105,6 +105,8 @@ pub struct Meta {
     pub complete: bool,
     /// Partitions left out because they neither progressed nor were confirmed quiet.
     pub missing: Vec<Partition>,
+    /// The partition whose watermark is least.
+    pub held_back_by: Option<Partition>,
     pub events_after_close: u64,
     /// (record, entity) pairs counted under `__other__` because a cap was reached.
     pub over_cap: u64,

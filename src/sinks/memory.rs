@@ -129,6 +129,7 @@ mod tests {
             group_watermark: None,
             closed_through: vec![None],
             complete: true,
+            held_back_by: None,
             missing: vec![],
             events_after_close: 0,
             over_cap: 0,

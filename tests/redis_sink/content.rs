@@ -103,6 +103,7 @@ async fn a_flush_key_by_key() {
     config_hash hash-1
     events_after_close 0
     group_watermark 1700000089999
+    held_back_by 
     leader token-1
     missing 
     offsets:1m click/0=34,click/1=17

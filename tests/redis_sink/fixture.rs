@@ -222,6 +222,7 @@ pub fn meta(windows: usize) -> Meta {
         closed_through: vec![None; windows],
         complete: true,
         missing: vec![],
+        held_back_by: None,
         events_after_close: 0,
         over_cap: 0,
         ended: false,

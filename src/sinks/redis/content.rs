@@ -148,7 +148,8 @@ pub fn meta(
 ) -> (Fields, Vec<String>) {
     let mut fields: Fields = vec![
         ("complete".into(), flag(meta.complete)),
-        ("missing".into(), missing(&meta.missing, topics)),
+        ("missing".into(), partitions(&meta.missing, topics)),
+        ("held_back_by".into(), partitions(meta.held_back_by.as_slice(), topics)),
         ("events_after_close".into(), meta.events_after_close.to_string()),
         ("over_cap".into(), meta.over_cap.to_string()),
     ];
@@ -210,7 +211,7 @@ fn offsets(offsets: &[(Partition, i64)], topics: &TopicsConfig) -> String {
     parts.join(",")
 }
 
-fn missing(partitions: &[Partition], topics: &TopicsConfig) -> String {
+fn partitions(partitions: &[Partition], topics: &TopicsConfig) -> String {
     let mut parts: Vec<(&str, i32)> =
         partitions.iter().map(|one| (topic(topics, one.kind), one.index)).collect();
     parts.sort_unstable();
@@ -312,7 +313,7 @@ mod tests {
             [(at(Kind::Click, 10), 5), (at(Kind::Purchase, 0), 1), (at(Kind::Click, 9), 123)];
         assert_eq!(offsets(&vector, &topics()), "purchase/0=1,shop.click/9=123,shop.click/10=5");
         assert_eq!(
-            missing(&[at(Kind::Click, 10), at(Kind::Click, 9)], &topics()),
+            partitions(&[at(Kind::Click, 10), at(Kind::Click, 9)], &topics()),
             "shop.click/9,shop.click/10"
         );
     }

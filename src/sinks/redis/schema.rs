@@ -239,7 +239,7 @@ fn totals_fields_described(money: &str) -> Vec<(String, String, &'static str)> {
     fields
 }
 
-const META_FIELDS: [(&str, &str, &str); 18] = [
+const META_FIELDS: [(&str, &str, &str); 19] = [
     ("leader", "token", "the only writer whose swaps are accepted"),
     ("seq", "number", "grows with every swap"),
     ("config_hash", "hash", "of the configuration that gives the views their meaning"),
@@ -247,6 +247,7 @@ const META_FIELDS: [(&str, &str, &str); 18] = [
     ("group_watermark", "ms since epoch", "windows ending at or before it are closed"),
     ("complete", "0 or 1", "every partition is covered for the longest latest window"),
     ("missing", "topic/partition, …", "partitions left out because they stalled"),
+    ("held_back_by", "topic/partition", "the partition whose watermark is least"),
     ("events_after_close", "events", "counted in open windows only: they came after a close"),
     ("over_cap", "counts", "increments that went to __other__ because a cap was reached"),
     ("flushed_at", "ms since epoch", "wall clock of the last write"),
