@@ -51,6 +51,13 @@ pub fn may_delete(config: &Config, yes: bool) -> anyhow::Result<bool> {
 /// Deletes everything under the configured prefix, and says how much that was.
 pub async fn delete(config: &Config) -> anyhow::Result<()> {
     let prefix = &config.redis.prefix;
+    if let Some((holder, left)) = admin::lease(&config.redis).await.context("ask for the lease")? {
+        anyhow::bail!(
+            "an instance writes under {prefix} and would write its views again: stop it first \
+             (lease of {holder}; if it is gone already, the lease ends in {:.0} s)",
+            left.as_secs_f64().ceil()
+        );
+    }
     let deleted = admin::reset(&config.redis).await.context("delete the prefix")?;
     writeln!(io::stdout(), "{deleted} keys deleted under {prefix}").context("write to stdout")
 }

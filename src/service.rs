@@ -36,7 +36,7 @@ use crate::pipeline::offset::{
     At, Discovered, Lookup, LookupError, OffsetMap, Topics, until_answered,
 };
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
-use crate::pipeline::protocol::Token;
+use crate::pipeline::protocol::{Gate, Token};
 use crate::pipeline::source::{Source, SourceSettings};
 use crate::pipeline::watch::LogWatch;
 use crate::sinks::redis::RedisSink;
@@ -45,7 +45,7 @@ use crate::sinks::redis::health::RedisHealth;
 use crate::sinks::redis::lease::draw_token;
 use crate::time::EventTime;
 
-use observe::{MergeObserver, Overseer};
+use observe::{Backlog, MergeObserver, Overseer};
 use publish::{Audience, publish, wall_clock_millis};
 
 /// After a signal to stop, publishing what was read may take so long.
@@ -183,6 +183,7 @@ pub async fn run(
         .context("start the log watcher")?;
 
     let (jobs, job_receiver) = job_channel();
+    let all_windows = job_receiver.all_windows();
     let plan = Plan {
         definitions: definitions.clone(),
         flush: config.redis.flush,
@@ -191,6 +192,7 @@ pub async fn run(
         unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
         state_bytes_max: usize_of(config.limits.state_bytes),
         bounded: log.ends.as_deref().cloned(),
+        gate: Gate::new(sink.published().iter().copied()),
     };
     let observer = MergeObserver::new(metrics.clone(), health.pulse("merge", MERGE_PULSE));
     let publisher = Publisher::new(plan, inlet, merged.clone(), jobs, observer);
@@ -246,6 +248,8 @@ pub async fn run(
         redis,
         drained_millis: BTreeMap::new(),
         said: None,
+        all_windows,
+        backlog: Backlog::default(),
     };
 
     // Running. What ends it: a signal, a bounded run's end, or a part that cannot go on.

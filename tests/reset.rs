@@ -30,6 +30,15 @@ fn it_deletes_the_prefix_when_told_to() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--yes"));
     assert_eq!(server.ask::<u64>("DBSIZE"), 3);
 
+    // Not under a daemon at work.
+    server.ask::<()>("SET {nazar}:lease 0af3 PX 600000");
+    let refused = reset(&server, &["--yes"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("stop it first") && said.contains("0af3"), "{said}");
+    assert_eq!(server.ask::<u64>("DBSIZE"), 4);
+    server.ask::<()>("DEL {nazar}:lease");
+
     let done = reset(&server, &["--yes"]);
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     assert_eq!(String::from_utf8_lossy(&done.stdout), "2 keys deleted under nazar\n");

@@ -106,7 +106,7 @@ pub struct Config {
 pub struct KafkaConfig {
     /// `host:port,host:port`; default `localhost:9092`. Enough of them to find the cluster.
     pub brokers: String,
-    /// The consumer group, default `nazar`. Instances with the same group share the partitions.
+    /// The consumer group, default `nazar`. One prefix belongs to one group.
     pub group: String,
     /// How this client appears in the broker's logs and quotas; default `nazar`.
     pub client_id: String,

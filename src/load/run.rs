@@ -108,6 +108,12 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
         run.topics.push(RunTopic { kind, topic, start_offsets, end_offsets: Vec::new(), expected });
     }
     run.save(&options.out)?;
+    if let earlier @ 1.. = run.earlier_records() {
+        eprintln!(
+            "note: the topics hold {earlier} records already; a daemon that reads them from the \
+             beginning counts those too, and `verify` expects this run alone"
+        );
+    }
 
     let started = Instant::now();
     let mut ledger = Ledger::default();

@@ -56,6 +56,11 @@ pub struct RunTopic {
 }
 
 impl RunFile {
+    /// Offsets that the topics had reached before this run, added up.
+    pub fn earlier_records(&self) -> i64 {
+        self.topics.iter().flat_map(|topic| &topic.start_offsets).sum()
+    }
+
     pub fn take_ledger(&mut self, ledger: &Ledger) {
         self.records = ledger.records();
         self.digest = ledger.digest();

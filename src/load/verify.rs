@@ -84,6 +84,13 @@ pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
     report.latest =
         latest_windows(&definitions, &keys, &facts, &snapshots, &mut report.differences);
 
+    let earlier = run.earlier_records();
+    if earlier > 0 && report.differences.count > 0 {
+        report.notes.push(format!(
+            "the topics held {earlier} records before this run: if the daemon has read those too, \
+             repeat on clean topics (scripts/kafka clean) and a clean prefix (nazar reset)"
+        ));
+    }
     report.records = records(&topics);
     report.topics = topics
         .into_iter()

@@ -12,15 +12,16 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 
 use crate::event::Kind;
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::handover::{Inlet, MergedState, Message};
 use crate::pipeline::merge::{Merged, Merger};
-use crate::pipeline::protocol::Admission;
+use crate::pipeline::protocol::{Admission, Cursors, Gate, Passage};
 use crate::pipeline::rounds::Rounds;
-use crate::pipeline::view::{ClosedView, Flush, Offsets};
+use crate::pipeline::view::{ClosedView, Flush, LatestView, Offsets};
 
 /// How often the clock ticks and windows are looked at for closing.
 const TICK: Duration = Duration::from_millis(20);
@@ -57,6 +58,16 @@ pub struct JobReceiver {
     all_windows: Arc<AtomicBool>,
 }
 
+/// Asks for every window in the next flush, whatever its cadence.
+#[derive(Clone)]
+pub struct AllWindows(Arc<AtomicBool>);
+
+impl AllWindows {
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// A way for one job at a time.
 pub fn job_channel() -> (JobSender, JobReceiver) {
     let (sender, receiver) = mpsc::channel(1);
@@ -73,9 +84,8 @@ impl JobReceiver {
         self.receiver.recv().await
     }
 
-    /// Wants every window in the next flush, whatever its cadence.
-    pub fn ask_for_all_windows(&self) {
-        self.all_windows.store(true, Ordering::Release);
+    pub fn all_windows(&self) -> AllWindows {
+        AllWindows(self.all_windows.clone())
     }
 
     /// Says that the last job is done.
@@ -121,6 +131,8 @@ pub struct Plan {
     pub state_bytes_max: usize,
     /// A bounded run ends when every partition has reached its offset.
     pub bounded: Option<BTreeMap<Partition, i64>>,
+    /// What readers have seen of an earlier run.
+    pub gate: Gate,
 }
 
 /// Hears what happens, for metrics and logs; called between deliveries, never per record.
@@ -146,6 +158,8 @@ pub struct Publisher<O> {
     published: Vec<Option<Instant>>,
     last_flush: Option<Instant>,
     visible: Vec<(Kind, i64, u64)>,
+    /// Merged offsets, added up, and when they grew last.
+    progress: (i64, Instant),
     stopping: bool,
 }
 
@@ -176,6 +190,7 @@ impl<O: Observer> Publisher<O> {
             published: vec![None; plan.definitions.windows.len()],
             last_flush: None,
             visible: Vec::new(),
+            progress: (0, Instant::now()),
             stopping: false,
             plan,
         }
@@ -338,8 +353,37 @@ impl<O: Observer> Publisher<O> {
 
     /// Hands the newest state to the sink, which is free.
     fn flush(&mut self, is_last: bool) -> Result<(), SinkGone> {
-        let now = Instant::now();
+        self.last_flush = Some(Instant::now());
         let offsets = self.merger.offsets();
+        let keeps_latest = self.is_behind_what_stands(&offsets);
+        let latest = if keeps_latest {
+            self.merger.advance_latest();
+            Vec::new()
+        } else {
+            self.latest(&offsets, is_last)
+        };
+        self.merger.roll_up();
+        if keeps_latest && self.closed.is_empty() && !is_last {
+            return Ok(());
+        }
+        self.closed_bytes = 0;
+        let visible = if keeps_latest { Vec::new() } else { std::mem::take(&mut self.visible) };
+        self.jobs.send(Job {
+            flush: Flush {
+                closed: std::mem::take(&mut self.closed),
+                latest,
+                meta: self.merger.meta(),
+                keeps_latest,
+            },
+            offsets,
+            visible,
+            is_last,
+        })
+    }
+
+    /// The windows that are due.
+    fn latest(&mut self, offsets: &Offsets, is_last: bool) -> Vec<LatestView> {
+        let now = Instant::now();
         let all_windows = is_last || self.jobs.all_windows.swap(false, Ordering::AcqRel);
         let mut latest = Vec::new();
         for window in 0..self.published.len() {
@@ -348,23 +392,143 @@ impl<O: Observer> Publisher<O> {
             if !due && !all_windows {
                 continue;
             }
-            if let Some(view) = self.merger.latest(window, &offsets) {
+            if let Some(view) = self.merger.latest(window, offsets) {
                 latest.push(view);
                 self.published[window] = Some(now);
             }
         }
-        self.merger.roll_up();
-        self.closed_bytes = 0;
-        self.last_flush = Some(now);
-        self.jobs.send(Job {
-            flush: Flush {
-                closed: std::mem::take(&mut self.closed),
-                latest,
-                meta: self.merger.meta(),
-            },
-            offsets,
-            visible: std::mem::take(&mut self.visible),
-            is_last,
-        })
+        latest
+    }
+
+    /// Whether readers have seen more of the log than is merged yet. Patience is for standing
+    /// still: reading a day again may take minutes, and gets there.
+    fn is_behind_what_stands(&mut self, offsets: &Offsets) -> bool {
+        let merged: i64 = offsets.iter().map(|&(_, offset)| offset).sum();
+        if merged != self.progress.0 {
+            self.progress = (merged, Instant::now());
+        }
+        if self.merger.has_ended() {
+            return false;
+        }
+        let cursors: Cursors = offsets.iter().copied().collect();
+        let before = self.plan.gate.is_open();
+        let passage = self.plan.gate.pass(&cursors, self.progress.1.elapsed());
+        match passage {
+            Passage::Shut => return true,
+            Passage::Open if !before && self.plan.gate.has_predecessor() => {
+                info!("the views of the last run are reached")
+            }
+            Passage::Forced if !before => warn!(
+                "the views of the last run knew more of the log than can be read now, and are \
+                 replaced: were topics deleted or made anew?"
+            ),
+            _ => {}
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::clock::Coverage;
+    use crate::pipeline::delivery::{Cells, PartitionState};
+    use crate::pipeline::handover::channel;
+    use crate::pipeline::testing;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn merged(&mut self, _: &Delivery, _: Merged) {}
+        fn ticked(&mut self, _: &Merger, _: usize, _: u64) {}
+    }
+
+    const P: Partition = Partition { kind: Kind::Click, index: 0 };
+
+    /// A publisher of one partition, when views stand that explain it up to `published`.
+    fn publisher(published: Option<i64>) -> (Publisher<Nobody>, JobReceiver) {
+        let definitions = Arc::new(testing::definitions());
+        let (jobs, receiver) = job_channel();
+        let plan = Plan {
+            flush: Duration::ZERO,
+            refresh: vec![Duration::ZERO; definitions.windows.len()],
+            definitions,
+            closed_keep: None,
+            unpublished_bytes_max: 1 << 20,
+            state_bytes_max: 1 << 20,
+            bounded: None,
+            gate: Gate::new(published.map(|offset| (P, offset))),
+        };
+        let (_, inlet) = channel(1 << 20);
+        let mut publisher = Publisher::new(plan, inlet, Arc::default(), jobs, Nobody);
+        publisher.merger.add_partition(P, 0, Coverage::Everything, 0);
+        (publisher, receiver)
+    }
+
+    fn read(publisher: &mut Publisher<Nobody>, from: i64, to: i64) {
+        publisher.merge(&Delivery {
+            partition: P,
+            from,
+            to,
+            state_to: PartitionState::default(),
+            cells: Cells::default(),
+            oldest_record_millis: Some(0),
+        });
+    }
+
+    /// What a flush sends: whether it leaves the latest views alone, and what became visible.
+    fn flushed(
+        publisher: &mut Publisher<Nobody>,
+        receiver: &mut JobReceiver,
+        is_last: bool,
+    ) -> Option<(bool, usize)> {
+        publisher.flush(is_last).expect("the sink lives");
+        let job = receiver.receiver.try_recv().ok();
+        receiver.done();
+        job.map(|job| (job.flush.keeps_latest, job.visible.len()))
+    }
+
+    #[test]
+    fn views_of_an_earlier_run_stand_until_they_are_reached() {
+        let (mut publisher, mut receiver) = publisher(Some(100));
+        read(&mut publisher, 0, 60);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), None);
+        read(&mut publisher, 60, 99);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), None);
+        read(&mut publisher, 99, 130);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 3)));
+        read(&mut publisher, 130, 140);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 1)));
+    }
+
+    #[test]
+    fn a_run_that_ends_before_it_has_reached_them_leaves_them() {
+        let (mut publisher, mut receiver) = publisher(Some(100));
+        read(&mut publisher, 0, 60);
+        assert_eq!(flushed(&mut publisher, &mut receiver, true), Some((true, 0)));
+        // A bounded run has read all there is.
+        let (mut publisher, mut receiver) = self::publisher(Some(100));
+        read(&mut publisher, 0, 60);
+        publisher.merger.finish();
+        assert_eq!(flushed(&mut publisher, &mut receiver, true), Some((false, 1)));
+    }
+
+    #[test]
+    fn a_first_run_publishes_at_once() {
+        let (mut publisher, mut receiver) = publisher(None);
+        read(&mut publisher, 0, 1);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 1)));
+    }
+
+    #[test]
+    fn a_log_that_cannot_reach_them_is_not_waited_for_for_ever() {
+        let (mut publisher, mut receiver) = publisher(Some(100));
+        read(&mut publisher, 0, 60);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), None);
+        // It has stood still for longer than the patience.
+        let Some(long_ago) = Instant::now().checked_sub(Gate::PATIENCE) else { return };
+        publisher.progress.1 = long_ago;
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 1)));
+        assert!(publisher.plan.gate.is_open());
     }
 }

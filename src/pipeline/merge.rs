@@ -228,6 +228,11 @@ impl Merger {
         self.ended = true;
     }
 
+    /// Whether a bounded run has read all it will.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// The next window that ends at or before `until` and can be closed, in order of ends.
     /// The caller goes on until there is none: whether a window's boards will stay is judged
     /// by those that follow it up to `until`.
@@ -259,6 +264,15 @@ impl Merger {
             quiet: self.clock.quiet_closed(closing.end),
             complete: self.clock.complete(start),
         })
+    }
+
+    /// Lets the latest edges follow stream time without reading views: what they leave can be
+    /// given back.
+    pub fn advance_latest(&mut self) {
+        let Some(stream_time) = self.clock.stream_time() else { return };
+        for window in 0..self.definitions.windows.len() {
+            self.windows.advance_latest(window, stream_time);
+        }
     }
 
     /// The latest state of one window; `None` before the first record.

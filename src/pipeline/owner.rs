@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::health::Pulse;
 use crate::metrics::{Metrics, Pause};
@@ -295,7 +295,7 @@ impl PartitionOwner for Owner {
         if let Some(slot) = self.partitions.get_mut(&partition) {
             slot.owned.skip_to(position);
         }
-        info!(
+        debug!(
             topic = self.settings.topics.name(partition.kind),
             partition = partition.index,
             position,

@@ -121,4 +121,7 @@ pub struct Flush {
     /// The windows that are due, each complete in itself.
     pub latest: Vec<LatestView>,
     pub meta: Meta,
+    /// The latest views of an earlier run stay, with what meta says of them: they know more of
+    /// the log than we do yet. Only closed windows are written.
+    pub keeps_latest: bool,
 }

@@ -9,7 +9,7 @@ use crate::health::{Health, Pulse};
 use crate::lag::{Lag, LagInput};
 use crate::metrics::{Metrics, raise_to};
 use crate::pipeline::delivery::Delivery;
-use crate::pipeline::flush::Observer;
+use crate::pipeline::flush::{AllWindows, Observer};
 use crate::pipeline::handover::{MergedState, Reading};
 use crate::pipeline::merge::{Merged, Merger};
 use crate::pipeline::offset::Topics;
@@ -97,6 +97,39 @@ pub struct Overseer {
     pub drained_millis: std::collections::BTreeMap<crate::pipeline::delivery::Partition, i64>,
     /// The records merged when progress was last said.
     pub said: Option<(Instant, u64)>,
+    pub all_windows: AllWindows,
+    pub backlog: Backlog,
+}
+
+/// Notices the end of a backlog: then every window is due, whatever its cadence. Otherwise a
+/// day's views would show a part of it for up to a minute more.
+pub struct Backlog {
+    is_behind: bool,
+    /// Records merged at the last look.
+    merged: u64,
+}
+
+impl Default for Backlog {
+    /// A start is behind until it is shown not to be.
+    fn default() -> Self {
+        Self { is_behind: true, merged: 0 }
+    }
+}
+
+impl Backlog {
+    /// Whether it has just been caught up with. `merged`: records since the start; `lag`:
+    /// records not merged yet. Called about once a second.
+    fn has_ended(&mut self, merged: u64, lag: u64) -> bool {
+        let lately = merged - self.merged.min(merged);
+        self.merged = merged;
+        if lag >= CATCHING_UP_RECORDS {
+            self.is_behind = true;
+        }
+        // Live there is always a little lag: less than half of what a second brings.
+        let has_ended = self.is_behind && merged > 0 && lag <= lately / 2;
+        self.is_behind &= !has_ended;
+        has_ended
+    }
 }
 
 /// Progress is said so often while catching up.
@@ -109,6 +142,9 @@ impl Overseer {
         self.look_at_redis();
         self.look_at_log();
         let lag_records = self.look_at_lag();
+        if self.backlog.has_ended(self.merged.records(), lag_records) {
+            self.all_windows.ask();
+        }
         self.say_progress(lag_records);
     }
 
@@ -207,5 +243,28 @@ impl Overseer {
                 warn!(lag_records, "nothing was merged lately");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_backlog_is_noticed_once() {
+        let mut backlog = Backlog::default();
+        let looks = [
+            (0, 0),
+            (500_000, 1_500_000),
+            (1_500_000, 500_000 + 1),
+            (1_999_000, 1_000),
+            (2_000_000, 0),
+            (2_001_000, 400),
+            (2_002_000, 3_000),
+            (2_002_000, 200_000),
+            (2_150_000, 60_000),
+        ];
+        let ended = looks.map(|(merged, lag)| backlog.has_ended(merged, lag));
+        assert_eq!(ended, [false, false, false, true, false, false, false, false, true]);
     }
 }

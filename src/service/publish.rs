@@ -41,12 +41,14 @@ pub async fn publish<S: Sink>(
         let now_millis = wall_clock_millis();
         metrics.flush.acknowledged(&report, now_millis as f64 / 1000.0);
         note_visible(metrics, &job, now_millis);
-        audience.health.first_flush.hold();
+        if !job.flush.keeps_latest {
+            audience.health.first_flush.hold();
+        }
         published(&job.offsets);
         let losses_now = losses();
         if losses_now != losses_seen {
             losses_seen = losses_now;
-            jobs.ask_for_all_windows();
+            jobs.all_windows().ask();
         }
         if job.is_last {
             jobs.done();

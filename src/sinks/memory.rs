@@ -135,7 +135,7 @@ mod tests {
             over_cap: 0,
             ended: false,
         };
-        Flush { closed, latest: vec![latest], meta }
+        Flush { closed, latest: vec![latest], meta, keeps_latest: false }
     }
 
     #[test]

@@ -28,6 +28,7 @@ fn both_windows() -> Flush {
         closed: vec![closed(window(0, 60, 0, &clicks)), closed(window(1, 300, 0, &clicks))],
         latest: vec![latest(window(0, 60, 1, &clicks)), latest(window(1, 300, 5, &clicks))],
         meta: meta(2),
+        keeps_latest: false,
     }
 }
 
@@ -214,6 +215,7 @@ async fn what_is_empty_is_deleted() {
         closed: vec![],
         latest: vec![latest(window(0, 60, 61, &[])), latest(window(1, 300, 65, &[]))],
         meta: meta(2),
+        keeps_latest: false,
     };
     sink.publish(&none).await.unwrap();
     let keys: Vec<String> = ask(&mut connection, "KEYS *");
@@ -384,6 +386,7 @@ async fn the_ttl_of_unchanged_views_is_renewed() {
     let flush = || Flush {
         latest: vec![latest(window(0, 1, 1, &[("a", 1)]))],
         meta: meta(1),
+        keeps_latest: false,
         closed: vec![],
     };
     let keys = [
@@ -431,7 +434,8 @@ async fn large_views_arrive_whole() {
         one.value.resize(12_304, 0);
         one
     }));
-    let flush = Flush { latest: vec![latest(view)], closed: vec![], meta: meta(2) };
+    let flush =
+        Flush { latest: vec![latest(view)], closed: vec![], meta: meta(2), keeps_latest: false };
     let report = sink.publish(&flush).await.unwrap();
     assert_eq!(ask::<u64>(&mut connection, "ZCARD {nazar}:top:product:clicks:1m"), 25_000);
     let index = "SCARD {nazar}:index:uniques:1m";

@@ -232,11 +232,11 @@ pub fn meta(windows: usize) -> Meta {
 /// The one-minute window only.
 pub fn minute(seconds: i64, clicks: &[(&str, u64)]) -> Flush {
     let latest = vec![latest(window(0, 60, seconds, clicks))];
-    Flush { closed: vec![], latest, meta: meta(2) }
+    Flush { closed: vec![], latest, meta: meta(2), keeps_latest: false }
 }
 
 /// One-minute windows that closed at `T0 + 60 × minute`, and no latest view.
 pub fn closes(minutes: &[i64]) -> Flush {
     let closed = minutes.iter().map(|&minute| closed(window(0, 60, minute * 60, &[("a", 5)])));
-    Flush { closed: closed.collect(), latest: vec![], meta: meta(2) }
+    Flush { closed: closed.collect(), latest: vec![], meta: meta(2), keeps_latest: false }
 }

@@ -45,6 +45,7 @@ fn all_windows(seconds: i64, clicks: u64) -> Flush {
         ],
         closed: vec![],
         meta: meta(2),
+        keeps_latest: false,
     }
 }
 

@@ -58,6 +58,16 @@ impl Gate {
         self.passage.unwrap_or(Passage::Shut)
     }
 
+    /// Whether anything stands that readers have seen.
+    pub fn has_predecessor(&self) -> bool {
+        self.published.iter().next().is_some()
+    }
+
+    /// Whether it has been passed.
+    pub fn is_open(&self) -> bool {
+        self.passage.is_some()
+    }
+
     /// Whether a delivery that ends at `to` is judged for records that come after close.
     ///
     /// What lies before the published offsets was judged by the predecessor, and its count

@@ -161,6 +161,19 @@ async fn ask_rights(connection: &mut MultiplexedConnection, keys: &Keys) -> Resu
     answers.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
 }
 
+/// The token of the instance that writes under the prefix, and how long its lease lasts.
+pub async fn lease(config: &RedisConfig) -> Result<Option<(String, Duration)>, RedisSinkError> {
+    let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
+    let mut connector = Connector::new(config)?;
+    let connection = connector.get().await.map_err(refused)?;
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("GET").arg(keys.lease()).cmd("PTTL").arg(keys.lease());
+    let (holder, left): (Option<String>, i64) =
+        pipeline.query_async(connection).await.map_err(refused)?;
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    Ok(holder.map(|holder| (holder, left)))
+}
+
 /// Deletes every key under the prefix and answers how many there were. Stop the daemon first: a
 /// running one finds its views gone and writes them again.
 pub async fn reset(config: &RedisConfig) -> Result<u64, RedisSinkError> {

@@ -211,6 +211,17 @@ fn offsets(offsets: &[(Partition, i64)], topics: &TopicsConfig) -> String {
     parts.join(",")
 }
 
+/// The inverse of [`offsets`]; what is of no topic of ours is left out.
+pub fn parse_offsets(text: &str, topics: &TopicsConfig) -> Vec<(Partition, i64)> {
+    let parse = |part: &str| {
+        let (partition, offset) = part.split_once('=')?;
+        let (name, index) = partition.rsplit_once('/')?;
+        let kind = Kind::ALL.into_iter().find(|&kind| topic(topics, kind) == name)?;
+        Some((Partition { kind, index: index.parse().ok()? }, offset.parse().ok()?))
+    };
+    text.split(',').filter_map(parse).collect()
+}
+
 fn partitions(partitions: &[Partition], topics: &TopicsConfig) -> String {
     let mut parts: Vec<(&str, i32)> =
         partitions.iter().map(|one| (topic(topics, one.kind), one.index)).collect();
@@ -311,7 +322,10 @@ mod tests {
         let at = |kind, index| Partition { kind, index };
         let vector =
             [(at(Kind::Click, 10), 5), (at(Kind::Purchase, 0), 1), (at(Kind::Click, 9), 123)];
-        assert_eq!(offsets(&vector, &topics()), "purchase/0=1,shop.click/9=123,shop.click/10=5");
+        let text = offsets(&vector, &topics());
+        assert_eq!(text, "purchase/0=1,shop.click/9=123,shop.click/10=5");
+        let parsed = parse_offsets(&format!("{text},gone/3=7,nonsense"), &topics());
+        assert_eq!(parsed, [vector[1], vector[2], vector[0]]);
         assert_eq!(
             partitions(&[at(Kind::Click, 10), at(Kind::Click, 9)], &topics()),
             "shop.click/9,shop.click/10"

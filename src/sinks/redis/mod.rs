@@ -77,6 +77,7 @@ use self::shadow::Shadow;
 use super::{FlushReport, Sink};
 use crate::config::{EntityHashes, FieldsConfig, LimitsConfig, RedisConfig, TopicsConfig};
 use crate::pipeline::definitions::{Definitions, Window};
+use crate::pipeline::delivery::Partition;
 use crate::pipeline::view::Flush;
 use crate::time::EventTime;
 
@@ -99,6 +100,8 @@ pub struct RedisSink {
     entities: Entities,
     /// From the claim on.
     keeper: Option<Keeper>,
+    /// See [`RedisSink::published`].
+    published: Vec<(Partition, i64)>,
     /// While standing by: since when nobody is named as the writer.
     meta_gone_since: Option<Instant>,
 }
@@ -206,6 +209,7 @@ impl RedisSink {
             windows: (0..windows).map(|_| WindowState::default()).collect(),
             entities: Entities::new(windows),
             keeper: None,
+            published: Vec::new(),
             meta_gone_since: None,
             settings: Settings {
                 keys,
@@ -249,6 +253,11 @@ impl RedisSink {
             );
         }
         tokio::time::sleep(STANDBY_LOOK).await;
+    }
+
+    /// The newest offsets that the views of an earlier run explain, as they stood at the claim.
+    pub fn published(&self) -> &[(Partition, i64)] {
+        &self.published
     }
 
     /// Gives up the lease, so that a successor can begin at once. What fails here costs the

@@ -45,6 +45,10 @@ impl RedisSink {
         for (state, &end) in self.windows.iter_mut().zip(&flush.meta.closed_through) {
             state.closed_through = state.closed_through.max(end);
         }
+        if flush.keeps_latest {
+            self.synced = true;
+            return Ok(());
+        }
         for latest in &flush.latest {
             self.publish_latest(&mut connection, latest, &flush.meta, report).await?;
         }

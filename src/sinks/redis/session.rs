@@ -1,5 +1,6 @@
 //! Agreeing with Redis about what it holds: at the start, after trouble, after data loss.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
@@ -7,11 +8,13 @@ use tracing::{info, warn};
 
 use super::admin::{self, Probe};
 use super::commands::Batch;
+use super::content;
 use super::error::{RedisSinkError, Refusal};
 use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
 use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
+use crate::pipeline::delivery::Partition;
 use crate::time::EventTime;
 
 /// XREVRANGE's answer: entries of id and fields.
@@ -29,6 +32,7 @@ impl RedisSink {
         }
         self.take(&mut connection, true).await?;
         self.read_closed(&mut connection).await?;
+        self.read_published(&mut connection).await?;
         self.synced = true;
         let (keys, token) = (&self.settings.keys, self.lineage.token.as_str().into());
         self.keeper =
@@ -175,6 +179,28 @@ impl RedisSink {
         let (leader, seq): (Option<String>, Option<String>) =
             command.query_async(connection).await?;
         Ok(Stored { leader, seq: seq.and_then(|seq| seq.parse().ok()) })
+    }
+
+    async fn read_published(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
+        let windows = &self.settings.definitions.windows;
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.settings.keys.meta());
+        for window in windows {
+            command.arg(format!("offsets:{}", window.label));
+        }
+        let vectors: Vec<Option<String>> = command.query_async(connection).await?;
+        let mut newest: BTreeMap<Partition, i64> = BTreeMap::new();
+        for vector in vectors.iter().flatten() {
+            for (partition, offset) in content::parse_offsets(vector, &self.settings.topics) {
+                let known = newest.entry(partition).or_insert(offset);
+                *known = offset.max(*known);
+            }
+        }
+        self.published = newest.into_iter().collect();
+        Ok(())
     }
 
     /// How far windows were closed: by the history, which decides what is skipped, and by meta.
