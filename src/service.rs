@@ -248,6 +248,7 @@ pub async fn run(
         redis,
         drained_millis: BTreeMap::new(),
         said: None,
+        unassigned_since: None,
         all_windows,
         backlog: Backlog::default(),
     };

@@ -32,6 +32,9 @@ const STATE_MEASURED_EVERY: Duration = Duration::from_secs(1);
 /// Deliveries merged between two looks at the clock, so that closing keeps up in a backlog.
 const DELIVERIES_PER_TURN: usize = 64;
 
+/// The first record is waited for so many times longer than any other.
+const FIRST_RECORD_PATIENCE: u32 = 10;
+
 /// One flush on its way to the sink.
 pub struct Job {
     pub flush: Flush,
@@ -160,6 +163,8 @@ pub struct Publisher<O> {
     visible: Vec<(Kind, i64, u64)>,
     /// Merged offsets, added up, and when they grew last.
     progress: (i64, Instant),
+    /// Some of it was read by this run.
+    has_read: bool,
     stopping: bool,
 }
 
@@ -191,6 +196,7 @@ impl<O: Observer> Publisher<O> {
             last_flush: None,
             visible: Vec::new(),
             progress: (0, Instant::now()),
+            has_read: false,
             stopping: false,
             plan,
         }
@@ -405,6 +411,8 @@ impl<O: Observer> Publisher<O> {
     fn is_behind_what_stands(&mut self, offsets: &Offsets) -> bool {
         let merged: i64 = offsets.iter().map(|&(_, offset)| offset).sum();
         if merged != self.progress.0 {
+            // Not what reading starts from, but what it adds.
+            self.has_read |= self.progress.0 != 0;
             self.progress = (merged, Instant::now());
         }
         if self.merger.has_ended() {
@@ -412,7 +420,10 @@ impl<O: Observer> Publisher<O> {
         }
         let cursors: Cursors = offsets.iter().copied().collect();
         let before = self.plan.gate.is_open();
-        let passage = self.plan.gate.pass(&cursors, self.progress.1.elapsed());
+        let stood_still = self.progress.1.elapsed();
+        // Before the first record the group may still wait for a member that died.
+        let waited = if self.has_read { stood_still } else { stood_still / FIRST_RECORD_PATIENCE };
+        let passage = self.plan.gate.pass(&cursors, waited);
         match passage {
             Passage::Shut => return true,
             Passage::Open if !before && self.plan.gate.has_predecessor() => {
@@ -528,7 +539,11 @@ mod tests {
         // It has stood still for longer than the patience.
         let Some(long_ago) = Instant::now().checked_sub(Gate::PATIENCE) else { return };
         publisher.progress.1 = long_ago;
-        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 1)));
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), None, "nothing was read yet");
+        read(&mut publisher, 60, 70);
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), None, "it moves");
+        publisher.progress.1 = long_ago;
+        assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 2)));
         assert!(publisher.plan.gate.is_open());
     }
 }

@@ -97,6 +97,8 @@ pub struct Overseer {
     pub drained_millis: std::collections::BTreeMap<crate::pipeline::delivery::Partition, i64>,
     /// The records merged when progress was last said.
     pub said: Option<(Instant, u64)>,
+    /// Since when no partition is read here, and whether that was said.
+    pub unassigned_since: Option<(Instant, bool)>,
     pub all_windows: AllWindows,
     pub backlog: Backlog,
 }
@@ -105,30 +107,37 @@ pub struct Overseer {
 /// day's views would show a part of it for up to a minute more.
 pub struct Backlog {
     is_behind: bool,
+    /// Looks at which the end is still said: at the first, the last of it is on its way.
+    says_left: u8,
     /// Records merged at the last look.
     merged: u64,
 }
 
+/// The end of a backlog is said at so many looks in a row.
+const END_SAID: u8 = 3;
+
 impl Default for Backlog {
     /// A start is behind until it is shown not to be.
     fn default() -> Self {
-        Self { is_behind: true, merged: 0 }
+        Self { is_behind: true, says_left: 0, merged: 0 }
     }
 }
 
 impl Backlog {
-    /// Whether it has just been caught up with. `merged`: records since the start; `lag`:
+    /// Whether it has been caught up with lately. `merged`: records since the start; `lag`:
     /// records not merged yet. Called about once a second.
     fn has_ended(&mut self, merged: u64, lag: u64) -> bool {
         let lately = merged - self.merged.min(merged);
         self.merged = merged;
+        // Live there is always a little lag: less than half of what a second brings.
         if lag >= CATCHING_UP_RECORDS {
             self.is_behind = true;
+        } else if self.is_behind && merged > 0 && lag <= lately / 2 {
+            (self.is_behind, self.says_left) = (false, END_SAID);
         }
-        // Live there is always a little lag: less than half of what a second brings.
-        let has_ended = self.is_behind && merged > 0 && lag <= lately / 2;
-        self.is_behind &= !has_ended;
-        has_ended
+        let says = self.says_left > 0;
+        self.says_left = self.says_left.saturating_sub(1);
+        says
     }
 }
 
@@ -211,12 +220,26 @@ impl Overseer {
                 topic.assigned_partitions.set(assigned as i64);
             }
         }
-        if owned.is_empty() && !log.partitions.is_empty() {
-            self.health.kafka_joined.fail("no partition is assigned to this process");
-        } else if !owned.is_empty() {
+        if !owned.is_empty() {
+            self.unassigned_since = None;
             self.health.kafka_joined.hold();
+        } else if !log.partitions.is_empty() {
+            self.health.kafka_joined.fail("no partition is assigned to this process");
+            self.say_unassigned();
         }
         sum
+    }
+
+    /// Says once why nothing is read, when that takes longer than joining a group does.
+    fn say_unassigned(&mut self) {
+        let (since, said) = self.unassigned_since.get_or_insert_with(|| (Instant::now(), false));
+        if !*said && since.elapsed() >= PROGRESS {
+            *said = true;
+            info!(
+                "no partition is assigned yet: the group waits for a member that died up to \
+                 session.timeout.ms (45 s by default)"
+            );
+        }
     }
 
     fn say_progress(&mut self, lag_records: u64) {
@@ -251,20 +274,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_of_a_backlog_is_noticed_once() {
+    fn the_end_of_a_backlog_is_noticed() {
         let mut backlog = Backlog::default();
         let looks = [
-            (0, 0),
-            (500_000, 1_500_000),
-            (1_500_000, 500_000 + 1),
-            (1_999_000, 1_000),
-            (2_000_000, 0),
-            (2_001_000, 400),
-            (2_002_000, 3_000),
-            (2_002_000, 200_000),
-            (2_150_000, 60_000),
+            ((0, 0), false),
+            ((500_000, 1_500_000), false),
+            ((1_500_000, 500_000), false),
+            ((1_950_000, 50_000), true),
+            ((2_000_000, 0), true),
+            ((2_001_000, 400), true),
+            // Live.
+            ((2_002_000, 3_000), false),
+            ((2_003_000, 0), false),
+            // Behind again.
+            ((2_003_000, 200_000), false),
+            ((2_150_000, 60_000), true),
         ];
-        let ended = looks.map(|(merged, lag)| backlog.has_ended(merged, lag));
-        assert_eq!(ended, [false, false, false, true, false, false, false, false, true]);
+        for ((merged, lag), expected) in looks {
+            assert_eq!(backlog.has_ended(merged, lag), expected, "{merged} {lag}");
+        }
     }
 }
