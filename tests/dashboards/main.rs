@@ -5,6 +5,7 @@
 //! traffic is fed into it through the same methods that the daemon uses. What a whole daemon
 //! feeds is the business of the system tests.
 
+mod alerts;
 mod board;
 mod feed;
 mod prometheus;

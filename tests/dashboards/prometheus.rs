@@ -17,8 +17,12 @@ pub struct Prometheus {
 
 /// The binary on `PATH`, if there is one.
 pub fn find() -> Option<PathBuf> {
+    find_tool("prometheus")
+}
+
+pub fn find_tool(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join("prometheus")).find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 impl Prometheus {
@@ -34,6 +38,8 @@ impl Prometheus {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, config).unwrap();
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus/alerts.yml");
+        std::fs::copy(rules, directory.path().join("alerts.yml")).unwrap();
 
         // Free a moment ago; whoever takes it first makes the wait below fail, not pass.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
