@@ -45,7 +45,9 @@ impl Demo {
 
     fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("sh").args(["-c", "kill $0 $1", signal, &pid]).status().unwrap().success()
+        );
     }
 
     /// Waits for the end; returns the status, and what was said on stderr.

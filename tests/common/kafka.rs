@@ -120,7 +120,13 @@ impl Kafka {
 
     fn signal(&self, signal: &str) {
         let pid = std::fs::read_to_string(self.dir.join("broker-1/pid")).unwrap();
-        assert!(Command::new("kill").args([signal, pid.trim()]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", "kill $0 $1", signal, pid.trim()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     pub fn client_config(&self) -> ClientConfig {

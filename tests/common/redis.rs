@@ -60,7 +60,9 @@ impl Server {
 
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("sh").args(["-c", "kill $0 $1", signal, &pid]).status().unwrap().success()
+        );
     }
 
     pub fn url(&self) -> String {

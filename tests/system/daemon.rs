@@ -152,7 +152,9 @@ impl Running {
 
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert!(
+            Command::new("sh").args(["-c", "kill $0 $1", signal, &pid]).status().unwrap().success()
+        );
     }
 
     /// SIGTERM, then its exit code and how long the end took.
