@@ -19,6 +19,7 @@ pub mod murmur3;
 pub mod dedup;
 pub mod delta;
 pub mod delivery;
+pub mod codec;
 pub mod owned;
 pub mod owner;
 
