@@ -70,6 +70,23 @@ pub struct Clock {
     last_tick_millis: Option<u64>,
 }
 
+/// What a checkpoint keeps of a clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedClock {
+    pub stream_time: Option<EventTime>,
+    pub group_watermark: Option<EventTime>,
+    pub partitions: Vec<(Partition, SavedPartitionClock)>,
+}
+
+/// What a checkpoint keeps of one partition's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedPartitionClock {
+    pub newest: Option<EventTime>,
+    pub quiet: Option<EventTime>,
+    pub covered_from: Option<EventTime>,
+    pub coverage_is_provisional: bool,
+}
+
 impl Clock {
     pub fn new(definitions: &Definitions) -> Self {
         Self {
@@ -82,6 +99,45 @@ impl Clock {
             topology_known: false,
             last_tick_millis: None,
         }
+    }
+
+    pub fn save(&self) -> SavedClock {
+        let save = |(&partition, clock): (&Partition, &PartitionClock)| {
+            let &PartitionClock { newest, quiet, covered_from, coverage_is_provisional, .. } =
+                clock;
+            let saved =
+                SavedPartitionClock { newest, quiet, covered_from, coverage_is_provisional };
+            (partition, saved)
+        };
+        SavedClock {
+            stream_time: self.stream_time,
+            group_watermark: self.group_watermark,
+            partitions: self.partitions.iter().map(save).collect(),
+        }
+    }
+
+    /// The clock that was saved. What it knew by monotonic time (who progresses, who is quiet
+    /// now) has to be heard again.
+    pub fn restore(definitions: &Definitions, saved: SavedClock) -> Self {
+        let mut clock = Self::new(definitions);
+        clock.stream_time = saved.stream_time;
+        clock.group_watermark = saved.group_watermark;
+        for (partition, saved) in saved.partitions {
+            let SavedPartitionClock { newest, quiet, covered_from, coverage_is_provisional } =
+                saved;
+            let restored = PartitionClock {
+                newest,
+                quiet,
+                is_quiet: false,
+                covered_from,
+                coverage_is_provisional,
+                last_record_millis: None,
+                last_sign_millis: 0,
+                left_out: false,
+            };
+            clock.partitions.insert(partition, restored);
+        }
+        clock
     }
 
     pub fn add_partition(&mut self, partition: Partition, coverage: Coverage, now_millis: u64) {

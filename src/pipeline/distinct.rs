@@ -36,8 +36,12 @@
 mod ahead;
 mod cell;
 mod edges;
+mod save;
 
 pub use ahead::AHEAD_MARKS_MAX;
+pub use save::{Captured, MarkRun, SavedCell, SavedEdges, SketchOwner};
+
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -49,6 +53,7 @@ use crate::time::EventTime;
 use ahead::Ahead;
 use cell::Cell;
 use edges::{Edges, Place};
+use save::Journal;
 
 /// What a sketch is charged against the budget when it is created: what a day in 1 s panes
 /// costs with a million users, each seen ten times, open cells included (measured: 347 KiB,
@@ -98,13 +103,15 @@ pub struct Distinct {
     cursor: (EventTime, i64, Place),
     bytes_max: usize,
     bytes_charged: usize,
+    /// What changed since the last checkpoint; `None` where there are none.
+    journal: Option<Journal>,
 }
 
 struct Sketch {
     kind: Kind,
     entity: Option<Entity>,
-    /// Panes before the folded edge.
-    main: Frontier,
+    /// Panes before the folded edge. A checkpoint can hold on to it while it changes.
+    main: Arc<Frontier>,
     /// Cells at or after the folded edge, ascending, seldom more than a few.
     open: Vec<Cell>,
     bytes_charged: usize,
@@ -128,6 +135,7 @@ impl Distinct {
             cursor: (EventTime::MIN, 0, Place::Forgotten),
             bytes_max: definitions.sketch_bytes_max,
             bytes_charged: 0,
+            journal: None,
         };
         for (kind, entity) in permanent(definitions) {
             distinct.create(kind, entity);
@@ -166,7 +174,7 @@ impl Distinct {
             kind,
             entity,
             // Its base is set by the first prune, when the oldest needed pane is known.
-            main: Frontier::new(i64::MAX),
+            main: Arc::new(Frontier::new(i64::MAX)),
             open: Vec::new(),
             bytes_charged: SKETCH_BYTES_WORST,
         };
@@ -212,10 +220,14 @@ impl Distinct {
         match place {
             Place::Open(start) => sketch.open_cell(start).insert(register, pane, rank),
             _ => {
-                if !sketch.main.covers(pane) {
-                    sketch.main.prune(self.edges.needed());
+                if let Some(journal) = &mut self.journal {
+                    journal.late(id, pane, register, rank);
                 }
-                sketch.main.insert(register, pane, rank);
+                let main = Arc::make_mut(&mut sketch.main);
+                if !main.covers(pane) {
+                    main.prune(self.edges.needed());
+                }
+                main.insert(register, pane, rank);
             }
         }
     }
@@ -248,7 +260,7 @@ impl Distinct {
         self.forget_cursor();
         let mut scratch = (Vec::new(), Vec::new());
         for sketch in self.slots.iter_mut().flatten() {
-            sketch.fold(&self.edges, &mut scratch);
+            sketch.fold(&self.edges, &mut scratch, self.journal.as_mut());
         }
     }
 
@@ -373,32 +385,51 @@ impl Sketch {
         &mut self.open[at - 1]
     }
 
-    fn fold(&mut self, edges: &Edges, scratch: &mut (Vec<Mark>, Vec<u32>)) {
+    fn owner(&self) -> SketchOwner {
+        (self.kind, self.entity)
+    }
+
+    fn fold(
+        &mut self,
+        edges: &Edges,
+        scratch: &mut (Vec<Mark>, Vec<u32>),
+        mut journal: Option<&mut Journal>,
+    ) {
         let needed = edges.needed();
         let closed = self.open.partition_point(|cell| edges.cell_end(cell.start()) <= edges.folded);
+        if closed == 0 {
+            return;
+        }
+        let owner = self.owner();
+        let main = Arc::make_mut(&mut self.main);
         for mut cell in self.open.drain(..closed) {
             let (marks, block) = &mut *scratch;
             cell.take(marks);
             let start = cell.start();
-            if !self.main.covers(start) || !self.main.covers(edges.cell_end(start) - 1) {
-                self.main.prune(needed);
+            if let Some(journal) = journal.as_deref_mut()
+                && cell.unsaved
+            {
+                journal.folded(owner, start, marks);
             }
-            if self.main.covers(start) {
-                self.main.append(marks, start, block);
+            if !main.covers(start) || !main.covers(edges.cell_end(start) - 1) {
+                main.prune(needed);
+            }
+            if main.covers(start) {
+                main.append(marks, start, block);
                 continue;
             }
             // A cell that was left open for longer than the longest window.
             for mark in marks {
                 let pane = start + mark.pane() as i64;
                 if pane >= needed {
-                    self.main.insert(mark.register(), pane, mark.rank());
+                    main.insert(mark.register(), pane, mark.rank());
                 }
             }
         }
     }
 
     fn prune(&mut self, needed: i64) {
-        self.main.prune(needed);
+        Arc::make_mut(&mut self.main).prune(needed);
         for cell in self.open.iter_mut().take_while(|cell| cell.start() < needed) {
             cell.prune(needed);
         }

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::pipeline::checkpoint::{Capture, Cut};
 use crate::pipeline::clock::{Clock, Coverage};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, SketchKey};
@@ -99,6 +100,57 @@ impl Merger {
             registers: Registers::new(),
             union: Registers::new(),
             definitions,
+        }
+    }
+
+    /// From now on [`Merger::capture`] can take checkpoints.
+    pub fn keep_journal(&mut self) {
+        self.distinct.keep_journal();
+    }
+
+    /// Merged state as a checkpoint tells of it.
+    pub fn restore(
+        definitions: Arc<Definitions>,
+        windows: Windows,
+        distinct: Distinct,
+        cut: Cut,
+    ) -> Self {
+        Self {
+            windows,
+            distinct,
+            clock: Clock::restore(&definitions, cut.clock),
+            positions: cut.positions.into_iter().collect(),
+            closed_through: cut.closed_through,
+            after_close: cut.events_after_close,
+            over_cap: cut.over_cap,
+            ..Self::new(definitions)
+        }
+    }
+
+    /// An exact cut, for a checkpoint. `everything`: also what earlier captures held.
+    pub fn capture(&mut self, everything: bool) -> Capture {
+        let panes = self.windows.capture(everything);
+        let users = self.distinct.capture(everything);
+        let dimensions = 0..self.definitions.dimensions.len();
+        Capture {
+            names: dimensions.map(|d| self.windows.entities(d).segments()).collect(),
+            panes,
+            cut: Cut {
+                positions: self
+                    .positions
+                    .iter()
+                    .map(|(&p, position)| (p, position.clone()))
+                    .collect(),
+                clock: self.clock.save(),
+                windows: self.windows.save(),
+                sketch_edges: users.edges,
+                sketches: users.owners.clone(),
+                closed_through: self.closed_through.clone(),
+                events_after_close: self.after_close,
+                over_cap: self.over_cap,
+            },
+            users,
+            is_everything: everything,
         }
     }
 

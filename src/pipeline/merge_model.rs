@@ -1,12 +1,15 @@
 //! The whole pure core against a naive model: partitions in any interleaving, deliveries cut
-//! anywhere, records in any order, and what is closed must be a function of the logs alone.
+//! anywhere, records in any order, checkpoints and crashes at any time, and what is closed must
+//! be a function of the logs alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use crate::event::{DIMENSIONS_MAX, Effect, Event, Kind, Line, Metric};
+use crate::pipeline::checkpoint::{Assembly, BlobName, Draft, Manifest, Stored};
 use crate::pipeline::clock::Coverage;
 use crate::pipeline::decode::Decoded;
 use crate::pipeline::definitions::Definitions;
@@ -105,19 +108,88 @@ struct System {
     definitions: Arc<Definitions>,
     merger: Merger,
     owned: Vec<OwnedPartition>,
+    store: Store,
+    /// Crashes so far.
+    lives: usize,
+}
+
+/// Where checkpoints go.
+#[derive(Default)]
+struct Store {
+    manifest: Option<Vec<u8>>,
+    blobs: HashMap<BlobName, Vec<u8>>,
+    /// What the writer believes to be stored.
+    stored: Stored,
+    needs_everything: bool,
+    written: usize,
 }
 
 impl System {
     fn new(definitions: Definitions, partitions: usize) -> Self {
         let definitions = Arc::new(definitions);
-        let mut merger = Merger::new(definitions.clone());
-        let mut owned = Vec::new();
+        let merger = Merger::new(definitions.clone());
+        let store = Store::default();
+        let mut system = Self { definitions, merger, owned: Vec::new(), store, lives: 0 };
+        system.merger.keep_journal();
+        system.begin(partitions);
+        system
+    }
+
+    fn begin(&mut self, partitions: usize) {
         for index in 0..partitions {
-            merger.add_partition(partition(index), 0, Coverage::Everything, 0);
-            owned.push(Self::own(&definitions, &merger, index));
+            self.merger.add_partition(partition(index), 0, Coverage::Everything, 0);
         }
-        merger.clock_mut().topology_known();
-        Self { definitions, merger, owned }
+        self.owned =
+            (0..partitions).map(|i| Self::own(&self.definitions, &self.merger, i)).collect();
+        self.merger.clock_mut().topology_known();
+    }
+
+    /// Takes a checkpoint; `lost`: half of it is written when the store fails.
+    fn checkpoint(&mut self, lost: bool) {
+        let store = &mut self.store;
+        let capture = self.merger.capture(store.needs_everything);
+        store.written += 1;
+        let draft = Draft::new(&store.stored, capture, format!("w-{}", store.written));
+        let mut draft = draft.expect("every capture since the last whole one was stored");
+        let mut count = 0;
+        while let Some((name, blob)) = draft.next_blob() {
+            count += 1;
+            if lost && count > 2 {
+                store.needs_everything = true;
+                return;
+            }
+            assert!(store.blobs.insert(name, blob).is_none(), "a name is used once");
+        }
+        let (manifest, dropped) = draft.finish();
+        store.manifest = Some(manifest.encode());
+        store.stored = manifest.stored;
+        store.needs_everything = false;
+        for blob in dropped {
+            assert!(store.blobs.remove(&blob).is_some(), "dropped once");
+        }
+    }
+
+    /// Merged state is lost; what the last checkpoint holds comes back.
+    fn crash(&mut self) {
+        self.lives += 1;
+        let partitions = self.owned.len();
+        let definitions = self.definitions.clone();
+        match &self.store.manifest {
+            Some(manifest) => {
+                let manifest = Manifest::decode(manifest).expect("whole");
+                let mut assembly = Assembly::new(definitions, manifest).expect("ours");
+                for blob in assembly.blobs() {
+                    assembly.add(&blob, &self.store.blobs[&blob]).expect("whole");
+                }
+                (self.merger, self.store.stored) = assembly.finish().expect("complete");
+            }
+            None => {
+                self.merger = Merger::new(definitions);
+                self.merger.keep_journal();
+            }
+        }
+        self.store.needs_everything = false;
+        self.begin(partitions);
     }
 
     fn own(definitions: &Arc<Definitions>, merger: &Merger, index: usize) -> OwnedPartition {
@@ -158,12 +230,20 @@ impl System {
         assert_eq!(self.owned[index].check(position), Verdict::GoOn);
     }
 
-    fn close(&mut self, closed: &mut BTreeMap<(usize, i64), Content>) {
+    fn close(&mut self, closed: &mut BTreeMap<(usize, i64), (usize, Content)>) {
         while let Some(view) = self.merger.close_next(EventTime::MAX) {
             assert!(view.complete && view.quiet == 0 || view.view.end > EventTime::MIN);
             let content = Content::of_view(&view.view);
             let key = (view.view.window, view.view.end.millis());
-            assert!(closed.insert(key, content).is_none(), "closed once");
+            // Windows that closed after the last checkpoint close again after a crash.
+            match closed.entry(key) {
+                Entry::Vacant(entry) => drop(entry.insert((self.lives, content))),
+                Entry::Occupied(entry) => {
+                    let (life, before) = entry.get();
+                    assert!(*life < self.lives, "closed once");
+                    assert_eq!(*before, content);
+                }
+            }
         }
         self.merger.roll_up();
     }
@@ -184,12 +264,28 @@ fn logs() -> impl Strategy<Value = Vec<Vec<Record>>> {
     prop::collection::vec(log, 3)
 }
 
-/// (partition, records to read, hand over?, take over?, look at the latest views?)
-type Step = (usize, usize, bool, bool, bool);
+/// What befalls merged state before a step.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    Nothing,
+    Checkpoint,
+    LostCheckpoint,
+    Crash,
+}
+
+/// (partition, records to read, hand over?, take over?, look at the latest views?, trouble)
+type Step = (usize, usize, bool, bool, bool, Trouble);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let flag = prop::bool::weighted;
-    prop::collection::vec((0usize..3, 0usize..12, flag(0.6), flag(0.1), flag(0.3)), 1..80)
+    let trouble = prop_oneof![
+        10 => Just(Trouble::Nothing),
+        5 => Just(Trouble::Checkpoint),
+        1 => Just(Trouble::LostCheckpoint),
+        1 => Just(Trouble::Crash),
+    ];
+    let step = (0usize..3, 0usize..12, flag(0.6), flag(0.1), flag(0.3), trouble);
+    prop::collection::vec(step, 1..100)
 }
 
 fn check(
@@ -199,9 +295,18 @@ fn check(
 ) -> Result<(), TestCaseError> {
     let mut system = System::new(definitions, logs.len());
     let mut closed = BTreeMap::new();
-    let drain = logs.iter().enumerate().map(|(index, log)| (index, log.len(), true, false, true));
+    let drain = |(index, log): (usize, &Vec<Record>)| {
+        (index, log.len(), true, false, true, Trouble::Nothing)
+    };
+    let drain = logs.iter().enumerate().map(drain);
     let all: Vec<Step> = steps.iter().copied().chain(drain).collect();
-    for (index, count, hand_over, take_over, look) in all {
+    for (index, count, hand_over, take_over, look, trouble) in all {
+        match trouble {
+            Trouble::Nothing => {}
+            Trouble::Checkpoint => system.checkpoint(false),
+            Trouble::LostCheckpoint => system.checkpoint(true),
+            Trouble::Crash => system.crash(),
+        }
         if take_over {
             system.take_over(index);
         }
@@ -234,11 +339,12 @@ fn check(
             let expected = Content::of_records(
                 records.iter().copied().filter(|record| inside.contains(&record.millis)),
             );
-            let found = closed.remove(&(number, end)).unwrap_or_default();
+            let found = closed.remove(&(number, end)).map(|(_, content)| content);
+            let found = found.unwrap_or_default();
             prop_assert_eq!(found, expected, "window {} ending at {}", &window.label, end);
         }
     }
-    closed.retain(|_, content| content.events > 0);
+    closed.retain(|_, (_, content)| content.events > 0);
     prop_assert!(closed.is_empty(), "closed without a record: {closed:?}");
 
     let consumed: usize = logs.iter().map(Vec::len).sum();

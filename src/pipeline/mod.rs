@@ -35,6 +35,7 @@ pub mod window;
 pub mod frontier;
 pub mod distinct;
 pub mod merge;
+pub mod checkpoint;
 
 pub mod view;
 pub mod rounds;

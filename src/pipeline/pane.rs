@@ -12,6 +12,7 @@
 //! latest or at the closed edge, can still need it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::pipeline::delivery::Totals;
 use crate::time::{EventTime, Span};
@@ -38,12 +39,19 @@ pub struct Pane {
     /// Cells that were left by the last combining.
     combined: usize,
     pub totals: Totals,
+    /// When its content changed last, as its owner counts changes. Combining is no change.
+    pub changed: u64,
 }
 
 /// Below this a pane is not worth combining: sorting so little saves no memory.
 const COMBINE_MIN_CELLS: usize = 4096;
 
 impl Pane {
+    /// A pane with what a checkpoint tells of: cells sorted by series and entity.
+    pub fn restore(cells: Vec<PaneCell>, totals: Totals) -> Self {
+        Self { combined: cells.len(), cells, totals, changed: 0 }
+    }
+
     pub fn push(&mut self, cell: PaneCell) {
         self.cells.push(cell);
     }
@@ -60,9 +68,14 @@ impl Pane {
         }
     }
 
+    /// Whether there is one cell per series and entity, sorted.
+    pub fn is_combined(&self) -> bool {
+        self.combined == self.cells.len()
+    }
+
     /// Leaves one cell per series and entity.
     pub fn combine(&mut self, mut merged: impl FnMut(PaneCell)) {
-        if self.combined == self.cells.len() {
+        if self.is_combined() {
             return;
         }
         sort(&mut self.cells);
@@ -81,9 +94,10 @@ impl Pane {
     }
 
     /// Takes over another pane's content.
-    pub fn absorb(&mut self, other: Pane) {
+    pub fn absorb(&mut self, other: Arc<Pane>) {
         self.totals.add(&other.totals);
         if self.cells.is_empty() {
+            let other = Arc::unwrap_or_clone(other);
             self.cells = other.cells;
             self.combined = other.combined;
         } else {
@@ -140,11 +154,12 @@ fn sort(cells: &mut [PaneCell]) {
     }
 }
 
-/// The panes of one width.
+/// The panes of one width. A checkpoint can hold on to a pane while it changes: it is copied
+/// before the change then.
 #[derive(Debug)]
 pub struct Level {
     pub width: Span,
-    pub panes: BTreeMap<EventTime, Pane>,
+    pub panes: BTreeMap<EventTime, Arc<Pane>>,
     /// Panes before this have moved to the next level (or were dropped from the last).
     pub rolled_to: EventTime,
 }
@@ -156,18 +171,18 @@ impl Level {
 
     /// The pane that holds an instant.
     pub fn pane_mut(&mut self, time: EventTime) -> &mut Pane {
-        self.panes.entry(time.floor(self.width)).or_default()
+        Arc::make_mut(self.panes.entry(time.floor(self.width)).or_default())
     }
 
     /// Removes and returns the panes before `end`, which from now on belong elsewhere.
-    pub fn take_before(&mut self, end: EventTime) -> BTreeMap<EventTime, Pane> {
+    pub fn take_before(&mut self, end: EventTime) -> BTreeMap<EventTime, Arc<Pane>> {
         let rest = self.panes.split_off(&end);
         self.rolled_to = self.rolled_to.max(end);
         std::mem::replace(&mut self.panes, rest)
     }
 
     pub fn bytes(&self) -> usize {
-        self.panes.values().map(Pane::bytes).sum()
+        self.panes.values().map(|pane| pane.bytes()).sum()
     }
 }
 

@@ -17,11 +17,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::event::Metric;
+use crate::pipeline::checkpoint::{CapturedPane, SavedWindows};
 use crate::pipeline::column::Column;
 use crate::pipeline::definitions::{Board, Definitions, Window};
 use crate::pipeline::delivery::{Cells, Totals, series};
 use crate::pipeline::entity::{Entities, OTHER_ID};
-use crate::pipeline::pane::{Level, PaneCell};
+use crate::pipeline::pane::{Level, Pane, PaneCell};
 use crate::pipeline::view::{BoardView, EntityView};
 use crate::time::{EventTime, Span};
 
@@ -37,6 +38,10 @@ pub struct Windows {
     edges: Vec<Edge>,
     /// By closed edge: whether the window emitted last held a record.
     after_content: Vec<bool>,
+    /// Counts changes of panes.
+    changes: u64,
+    /// Changes at the last capture.
+    captured: u64,
 }
 
 /// One end of one window size, with the sums of `[end − size, end)`.
@@ -128,8 +133,62 @@ impl Windows {
                 .collect(),
             columns,
             after_content: vec![false; windows.len()],
+            changes: 0,
+            captured: 0,
             edges,
             definitions,
+        }
+    }
+
+    /// Windows as they were saved: the panes of a cut, and edges that stand where they stood.
+    pub fn restore(
+        definitions: Arc<Definitions>,
+        entities: Vec<Entities>,
+        panes: Vec<(usize, EventTime, Pane)>,
+        saved: &SavedWindows,
+    ) -> Self {
+        let mut windows = Self::new(definitions);
+        windows.entities = entities;
+        for (level, &rolled_to) in windows.levels.iter_mut().zip(&saved.rolled_to) {
+            level.rolled_to = rolled_to;
+        }
+        for (level, start, pane) in panes {
+            windows.levels[level].panes.insert(start, Arc::new(pane));
+        }
+        for (edge, end) in saved.edges.iter().enumerate() {
+            if let Some(end) = *end {
+                windows.move_edge(edge, end);
+            }
+        }
+        windows.after_content.clone_from(&saved.after_content);
+        windows
+    }
+
+    /// The panes, those that changed since the last capture with their content, or all.
+    pub fn capture(&mut self, everything: bool) -> Vec<CapturedPane> {
+        let since = std::mem::replace(&mut self.captured, self.changes);
+        let capture = |level: usize, start: EventTime, pane: &Arc<Pane>| {
+            let is_news = everything || pane.changed > since;
+            CapturedPane {
+                level,
+                start,
+                changed: pane.changed,
+                content: is_news.then(|| pane.clone()),
+            }
+        };
+        let levels = self.levels.iter().enumerate();
+        levels
+            .flat_map(|(level, panes)| panes.panes.iter().map(move |pane| (level, pane)))
+            .map(|(level, (&start, pane))| capture(level, start, pane))
+            .collect()
+    }
+
+    /// Where edges and levels stand.
+    pub fn save(&self) -> SavedWindows {
+        SavedWindows {
+            rolled_to: self.levels.iter().map(|level| level.rolled_to).collect(),
+            edges: self.edges.iter().map(|edge| edge.end).collect(),
+            after_content: self.after_content.clone(),
         }
     }
 
@@ -169,6 +228,8 @@ impl Windows {
                 .filter(|&edge| self.edges[edge].columns_cover(time))
                 .collect();
             let stored = level.pane_mut(time);
+            self.changes += 1;
+            stored.changed = self.changes;
             stored.totals.add(&pane.totals);
             for cell in &pane.cells {
                 let dimension = usize::from(cell.series) / Metric::COUNT;
@@ -320,7 +381,9 @@ impl Windows {
                 columns[usize::from(cell.series)].subtract(cell.entity, cell.amount, edge);
             }
             for (_, pane) in level.panes.range_mut(entering.clone()) {
-                pane.combine(|cell| release_cell(entities, cell));
+                if !pane.is_combined() {
+                    Arc::make_mut(pane).combine(|cell| release_cell(entities, cell));
+                }
                 for cell in pane.cells() {
                     columns[usize::from(cell.series)].add(cell.entity, cell.amount, edge);
                 }
@@ -340,7 +403,7 @@ impl Windows {
                 .map(Edge::start)
                 .min()
                 .flatten()?;
-            let Self { levels, entities, .. } = self;
+            let Self { levels, entities, changes, .. } = self;
             let mut release = |cell: PaneCell| release_cell(entities, cell);
             if number == last {
                 let width = levels[last].width;
@@ -363,7 +426,10 @@ impl Windows {
                     coarse.pane_mut(done).combine(&mut release);
                 }
                 touched = Some(target);
-                coarse.pane_mut(target).absorb(pane);
+                let target = coarse.pane_mut(target);
+                *changes += 1;
+                target.changed = *changes;
+                target.absorb(pane);
             }
             if let Some(done) = touched {
                 coarse.pane_mut(done).combine(&mut release);

@@ -12,7 +12,7 @@ use crate::pipeline::hll::Registers;
 pub const AHEAD_MARKS_MAX: usize = 1 << 16;
 
 /// (sketch, pane, register).
-type Key = (SketchId, i64, u16);
+pub type Key = (SketchId, i64, u16);
 
 #[derive(Default)]
 pub struct Ahead {
@@ -61,6 +61,10 @@ impl Ahead {
         for (&(_, _, register), &rank) in self.marks.range((sketch, start, 0)..(sketch, end, 0)) {
             out.raise(register, rank);
         }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Key, u8)> {
+        self.marks.iter().map(|(&key, &rank)| (key, rank))
     }
 
     pub fn holds(&self, sketch: SketchId) -> bool {

@@ -22,11 +22,13 @@ pub struct Cell {
     /// By register: pane and rank of its newest mark (of those, the highest), 0 for none.
     /// Marks of the register in the log are all older.
     newest: Option<Box<[u32; REGISTERS]>>,
+    /// Whether it has gained marks since they were last saved.
+    pub unsaved: bool,
 }
 
 impl Cell {
     pub fn new(start: i64) -> Self {
-        Self { start, log: Vec::new(), log_marks_max: LOG_MARKS_MAX, newest: None }
+        Self { start, log: Vec::new(), log_marks_max: LOG_MARKS_MAX, newest: None, unsaved: false }
     }
 
     /// The first pane of the cell.
@@ -37,6 +39,7 @@ impl Cell {
     /// Adds a mark; the pane is one of this cell's.
     #[inline]
     pub fn insert(&mut self, register: u16, pane: i64, rank: u8) {
+        self.unsaved = true;
         let mark = Mark::new(register, (pane - self.start) as u64, rank);
         let older = match &mut self.newest {
             Some(newest) => show(newest, mark),
@@ -81,6 +84,17 @@ impl Cell {
                 out.push(Mark::with(register, low));
             }
         }
+    }
+
+    /// All marks that a suffix can show, and maybe others, in any order.
+    pub fn marks(&self) -> Vec<Mark> {
+        let mut marks = self.log.clone();
+        for (register, &low) in (0..).zip(self.newest.iter().flat_map(|newest| newest.iter())) {
+            if low != 0 {
+                marks.push(Mark::with(register, low));
+            }
+        }
+        marks
     }
 
     /// Forgets the panes before `oldest`.
@@ -178,6 +192,9 @@ mod tests {
             told.retain(|mark| mark.pane() as i64 + 50 >= oldest);
             prop_assert_eq!(cell.is_empty(), told.is_empty());
             minimize(&mut told);
+            let mut saved = cell.marks();
+            minimize(&mut saved);
+            prop_assert_eq!(&saved, &told);
             let mut taken = Vec::new();
             cell.take(&mut taken);
             prop_assert_eq!(taken, told);
