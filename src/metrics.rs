@@ -7,6 +7,7 @@
 //! - Updates are per batch or flush, never per record. Handles are resolved once.
 //! - Counters are of this process. Records that are read again after a seek count again.
 
+pub mod checkpoint;
 mod define;
 mod histogram;
 mod series;
@@ -20,6 +21,7 @@ use crate::event::Kind;
 use crate::pipeline::delivery::Ledger;
 use crate::sinks::FlushReport;
 
+use checkpoint::CheckpointMetrics;
 use define::Define;
 pub use define::Definition;
 pub use histogram::Histogram;
@@ -91,6 +93,7 @@ pub struct Metrics {
     pub merge: MergeMetrics,
     pub flush: FlushMetrics,
     pub redis: RedisMetrics,
+    pub checkpoint: CheckpointMetrics,
 }
 
 /// What is counted by topic.
@@ -177,7 +180,9 @@ impl Metrics {
         let merge = MergeMetrics::new(&mut define, labels);
         let flush = FlushMetrics::new(&mut define, labels);
         let redis = RedisMetrics::new(&mut define, labels);
-        Metrics { define, scrape: Mutex::new(()), topics, kafka, time, merge, flush, redis }
+        let checkpoint = CheckpointMetrics::new(&mut define);
+        let scrape = Mutex::new(());
+        Metrics { define, scrape, topics, kafka, time, merge, flush, redis, checkpoint }
     }
 
     /// Adds CPU, memory and file descriptors of this process, where the platform tells them.

@@ -5,8 +5,10 @@
 //! for as long as it takes. Drain: readers hand over and leave the group, the merger publishes
 //! what it has, the sink writes it; then the process ends, with a deadline on the whole.
 
+mod checkpoint;
 mod observe;
 mod publish;
+mod resume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,13 +25,14 @@ use crate::event::Kind;
 use crate::health::Health;
 use crate::http::{Pages, Server};
 use crate::metrics::{Labels, Metrics, raise_to};
+use crate::pipeline::checkpoint::line::capture_line;
 use crate::pipeline::client;
 use crate::pipeline::clock::Coverage;
 use crate::pipeline::dead_letter::DeadLetters;
 use crate::pipeline::decode::{DecodeLimits, Decoder, Malformed};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Ledger, Partition};
-use crate::pipeline::flush::{Plan, Publisher, SinkGone, job_channel};
+use crate::pipeline::flush::{Checkpoints, Plan, Publisher, SinkGone, job_channel};
 use crate::pipeline::handover::{MergedState, Message, Reading, channel};
 use crate::pipeline::merge::{Merger, Position};
 use crate::pipeline::offset::{
@@ -45,8 +48,10 @@ use crate::sinks::redis::health::RedisHealth;
 use crate::sinks::redis::lease::draw_token;
 use crate::time::EventTime;
 
+use checkpoint::Keeper;
 use observe::{Backlog, MergeObserver, Overseer};
 use publish::{Audience, publish, wall_clock_millis};
+use resume::Resume;
 
 /// After a signal to stop, publishing what was read may take so long.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -158,23 +163,46 @@ pub async fn run(
     let mut sink = sink?;
     health.redis_usable.hold();
 
-    let Some(log) =
-        Log::find(&config, &definitions, topics.clone(), options, &health, stop.clone()).await?
-    else {
+    let mut keeper = Keeper::new(&config, &token.to_string(), metrics.clone())?;
+    let Some(restored) = until_stopped(stop.clone(), keeper.restore(&definitions)).await else {
+        sink.release().await;
+        return stopped_early(options, "the checkpoint");
+    };
+    let mut merger = match restored? {
+        Some(merger) => merger,
+        None => {
+            let mut merger = Merger::new(definitions.clone());
+            merger.keep_journal();
+            merger
+        }
+    };
+    merger.succeed(sink.predecessor().clone());
+
+    let cursors: OffsetMap = merger
+        .positions()
+        .iter()
+        .map(|(&partition, position)| (partition, position.cursor))
+        .collect();
+    let log =
+        Log::find(&config, &definitions, topics.clone(), options, cursors, &health, stop.clone());
+    let Some(log) = log.await? else {
         sink.release().await;
         return stopped_early(options, "Kafka");
     };
     health.topics_present.hold();
+    log.resume.apply(&mut merger, &topics);
 
     let (outlet, inlet) = channel(usize_of(config.limits.in_flight_bytes / 2));
     let merged = Arc::new(MergedState::default());
     let reading = Arc::new(Reading::default());
     for (&partition, &start) in log.starts.iter() {
-        merged.set_position(partition, Position::start(start));
-        let coverage = log.coverage(start);
+        let position = merger.position(partition).cloned();
+        merged.set_position(partition, position.unwrap_or_else(|| Position::start(start)));
+        let coverage = log.coverage(partition, start);
         outlet.tell(Message::Partition { partition, start, coverage })?;
     }
     outlet.tell(Message::TopologyKnown)?;
+    merged.set_stream_time(merger.clock().stream_time());
     let stream_time = {
         let merged = merged.clone();
         move || merged.stream_time()
@@ -184,6 +212,8 @@ pub async fn run(
 
     let (jobs, job_receiver) = job_channel();
     let all_windows = job_receiver.all_windows();
+    let (capture_sender, captures) = capture_line();
+    let published: OffsetMap = sink.predecessor().offsets.iter().collect();
     let plan = Plan {
         definitions: definitions.clone(),
         flush: config.redis.flush,
@@ -192,12 +222,14 @@ pub async fn run(
         unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
         state_bytes_max: usize_of(config.limits.state_bytes),
         bounded: log.ends.as_deref().cloned(),
-        gate: Gate::new(sink.published().iter().copied()),
+        gate: Gate::new(published.iter().map(|(&partition, &offset)| (partition, offset))),
+        checkpoints: Some(Checkpoints { every: config.checkpoint.every, line: capture_sender }),
     };
     let observer = MergeObserver::new(metrics.clone(), health.pulse("merge", MERGE_PULSE));
-    let publisher = Publisher::new(plan, inlet, merged.clone(), jobs, observer);
+    let publisher = Publisher::new(plan, merger, inlet, merged.clone(), jobs, observer);
     let merger = tokio::task::spawn_blocking(move || publisher.run());
 
+    let published = Arc::new(published);
     let dead_letters = dead_letters(&config)?;
     let failure = Failure::default();
     let links = |pulse| OwnerLinks {
@@ -220,7 +252,7 @@ pub async fn run(
             max_skew: definitions.max_skew,
         };
         let pulse = health.pulse(format!("poll {handle}"), POLL_PULSE);
-        let owner = owner(&config, &definitions, &topics, token, links(pulse));
+        let owner = owner(&config, &definitions, &topics, token, published.clone(), links(pulse));
         sources.push(Source::start(&format!("source-{handle}"), settings, owner)?);
     }
     let sources = Arc::new(sources);
@@ -235,8 +267,10 @@ pub async fn run(
         let redis = redis.clone();
         move || redis.republishes()
     };
-    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, lost, move |offsets| {
-        committers.iter().for_each(|source| source.commit(offsets.iter().copied()));
+    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, lost));
+    // For other people's lag tools: what a restart will not read again.
+    let keeper = tokio::spawn(keeper.run(captures, move |cursors| {
+        committers.iter().for_each(|source| source.commit(cursors.iter().copied()));
     }));
     let mut overseer = Overseer {
         metrics: metrics.clone(),
@@ -304,6 +338,9 @@ pub async fn run(
     let merger = tokio::time::timeout(DRAIN_MAX, drain)
         .await
         .context("what was read could not be published in time; it will be read again")??;
+    // The merger has waited for the last checkpoint; what commits for it lets the sources go.
+    keeper.abort();
+    let _ = keeper.await;
     overseer.look();
     if let Some(reason) = failure.get() {
         anyhow::bail!("{reason}");
@@ -341,6 +378,8 @@ struct Log {
     ends: Option<Arc<OffsetMap>>,
     /// The time that was asked for, with `kafka.start = "window"`.
     window_from: Option<EventTime>,
+    /// How the logs stand to the cursors of a checkpoint.
+    resume: Resume,
 }
 
 impl Log {
@@ -350,6 +389,7 @@ impl Log {
         definitions: &Definitions,
         topics: Topics,
         options: Options,
+        cursors: OffsetMap,
         health: &Arc<Health>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<Log>> {
@@ -369,14 +409,22 @@ impl Log {
                 until_answered(&seen, || lookup.require(topic).inspect_err(hear))?;
             }
             let leaders = &discovered.leaders;
-            let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
+            let (starts, resume) = if cursors.is_empty() {
+                let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
+                (starts, Resume::default())
+            } else {
+                let log_starts = until_answered(&seen, || lookup.offsets(leaders, At::Start))?;
+                let log_ends = until_answered(&seen, || lookup.offsets(leaders, At::End))?;
+                let resume = Resume::new(&cursors, &log_starts, &log_ends);
+                (resume.starts(&cursors, &log_starts), resume)
+            };
             let ends = if options.bounded {
                 Some(Arc::new(until_answered(&seen, || lookup.offsets(leaders, At::End))?))
             } else {
                 None
             };
             let (starts, window_from) = (Arc::new(starts), by_window.then_some(from));
-            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from })
+            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from, resume })
         });
         tokio::select! {
             found = find => found.context("looking for topics panicked")?.map(Some),
@@ -387,7 +435,10 @@ impl Log {
         }
     }
 
-    fn coverage(&self, start: i64) -> Coverage {
+    fn coverage(&self, partition: Partition, start: i64) -> Coverage {
+        if self.resume.is_added(partition) {
+            return Coverage::Everything;
+        }
         match (start, self.window_from) {
             (0, _) => Coverage::Everything,
             (_, Some(from)) => Coverage::From(from),
@@ -469,6 +520,7 @@ fn owner(
     definitions: &Arc<Definitions>,
     topics: &Topics,
     lease: Token,
+    published: Arc<OffsetMap>,
     links: OwnerLinks,
 ) -> Owner {
     let limits = DecodeLimits {
@@ -483,6 +535,7 @@ fn owner(
         delta_bytes_max: DELTA_BYTES_MAX,
         max_consecutive_rejects: config.limits.max_consecutive_rejects,
         lease,
+        published,
     };
     Owner::new(settings, decoder, links)
 }

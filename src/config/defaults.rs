@@ -50,6 +50,10 @@ impl Default for Config {
             uniques: UniquesConfig { dimensions: vec!["category".to_owned()] },
             deduplicate: DeduplicateConfig { enabled: false, bytes_max: 256 * MIB },
             redis: RedisConfig::default(),
+            checkpoint: CheckpointConfig {
+                every: Duration::from_secs(10),
+                blobs: BLOBS_IN_REDIS.to_owned(),
+            },
             limits: LimitsConfig::default(),
             http: HttpConfig { listen: "127.0.0.1:9464".to_owned() },
             log: LogConfig { format: LogFormat::Text, level: "info".to_owned() },

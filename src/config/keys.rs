@@ -59,6 +59,10 @@ pub(super) fn walk(walk: &mut impl Walk, config: &mut Config) {
         walk.key("bytes_max", Bytes, &mut config.deduplicate.bytes_max);
     });
     walk.table("redis", |walk| redis(walk, &mut config.redis, files));
+    walk.table("checkpoint", |walk| {
+        walk.key("every", Time, &mut config.checkpoint.every);
+        walk.key("blobs", Text, &mut config.checkpoint.blobs);
+    });
     walk.table("limits", |walk| limits(walk, &mut config.limits));
     walk.table("http", |walk| walk.key("listen", Text, &mut config.http.listen));
     walk.table("log", |walk| {

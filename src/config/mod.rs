@@ -95,6 +95,7 @@ pub struct Config {
     pub uniques: UniquesConfig,
     pub deduplicate: DeduplicateConfig,
     pub redis: RedisConfig,
+    pub checkpoint: CheckpointConfig,
     pub limits: LimitsConfig,
     pub http: HttpConfig,
     pub log: LogConfig,
@@ -274,6 +275,19 @@ pub struct RedisConfig {
     /// Certificates to trust for `rediss://` instead of the built-in ones.
     pub tls_ca_file: Option<PathBuf>,
 }
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointConfig {
+    /// Time between checkpoints; default 10s. Longer reads more of the log again after a crash,
+    /// shorter writes the open panes more often.
+    pub every: Duration,
+    /// Where the state goes: `redis` (default), or the address of a directory or object store.
+    /// The manifest stays in Redis.
+    pub blobs: String,
+}
+
+/// The value of `checkpoint.blobs` that keeps blobs beside the manifest.
+pub const BLOBS_IN_REDIS: &str = "redis";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntityHashes {

@@ -23,10 +23,11 @@
 //! cut; a number that has changed hands since belonged to a sketch without a mark that anybody
 //! can still ask for, and such marks are passed over.
 //!
-//! Everything here is pure; [`Store`](crate::sinks::blobs::Blobs) is where bytes go.
+//! Everything here is pure; [`Blobs`](crate::sinks::blobs::Blobs) is where bytes go.
 
 mod assembly;
 mod draft;
+pub mod line;
 mod manifest;
 mod marks;
 mod names;

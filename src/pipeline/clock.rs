@@ -174,6 +174,10 @@ impl Clock {
         }
     }
 
+    pub fn forget(&mut self, partition: Partition) {
+        self.partitions.remove(&partition);
+    }
+
     /// A delivery was merged: `newest` and `quiet` are the partition's marks after it.
     pub fn delivered(
         &mut self,
@@ -258,6 +262,11 @@ impl Clock {
             .min()
             .flatten();
         self.group_watermark = self.group_watermark.max(least);
+    }
+
+    /// G is at least this: what an earlier run has shown. It never goes back.
+    pub fn raise_group_watermark(&mut self, shown: Option<EventTime>) {
+        self.group_watermark = self.group_watermark.max(shown);
     }
 
     /// A bounded run has read all it will.

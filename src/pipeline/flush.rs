@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::event::Kind;
+use crate::pipeline::checkpoint::line::{CaptureSender, Order};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::handover::{Inlet, MergedState, Message};
@@ -31,6 +32,13 @@ const STATE_MEASURED_EVERY: Duration = Duration::from_secs(1);
 
 /// Deliveries merged between two looks at the clock, so that closing keeps up in a backlog.
 const DELIVERIES_PER_TURN: usize = 64;
+
+/// A checkpoint that is due keeps windows from closing for so long at most, while those that
+/// have closed are on their way to the sink.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// At the end the last checkpoint is waited for so long: without it more of the log is read again.
+const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(10);
 
 /// The first record is waited for so many times longer than any other.
 const FIRST_RECORD_PATIENCE: u32 = 10;
@@ -136,6 +144,14 @@ pub struct Plan {
     pub bounded: Option<BTreeMap<Partition, i64>>,
     /// What readers have seen of an earlier run.
     pub gate: Gate,
+    /// `None`: nothing is saved, and a restart reads the log again.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// How often merged state is saved, and where to.
+pub struct Checkpoints {
+    pub every: Duration,
+    pub line: CaptureSender,
 }
 
 /// Hears what happens, for metrics and logs; called between deliveries, never per record.
@@ -165,18 +181,20 @@ pub struct Publisher<O> {
     progress: (i64, Instant),
     /// Some of it was read by this run.
     has_read: bool,
+    last_checkpoint: Option<Instant>,
     stopping: bool,
 }
 
 impl<O: Observer> Publisher<O> {
+    /// `merger`: a new one, or as a checkpoint tells of it.
     pub fn new(
         plan: Plan,
+        mut merger: Merger,
         inlet: Inlet,
         shared: Arc<MergedState>,
         jobs: JobSender,
         observer: O,
     ) -> Self {
-        let mut merger = Merger::new(plan.definitions.clone());
         if let Some(windows) = plan.closed_keep {
             merger.keep_closed(windows);
         }
@@ -197,6 +215,7 @@ impl<O: Observer> Publisher<O> {
             visible: Vec::new(),
             progress: (0, Instant::now()),
             has_read: false,
+            last_checkpoint: None,
             stopping: false,
             plan,
         }
@@ -215,15 +234,83 @@ impl<O: Observer> Publisher<O> {
                 self.merger.finish();
                 self.stopping = true;
             }
-            self.close_windows()?;
+            if self.stopping || !self.checkpoint_holds_closing()? {
+                self.close_windows()?;
+            }
             if !self.stopping && self.flush_is_due() && self.jobs.is_free()? {
                 self.flush(false)?;
             }
+            self.checkpoint_if_due()?;
         }
         self.wait_for_sink()?;
+        self.last_checkpoint()?;
         self.flush(true)?;
         self.wait_for_sink()?;
+        self.discard_checkpoint();
         Ok(self.merger)
+    }
+
+    fn checkpoint_is_due(&self) -> bool {
+        self.plan.checkpoints.as_ref().is_some_and(|checkpoints| {
+            let is_time = |last: Instant| last.elapsed() >= checkpoints.every;
+            self.last_checkpoint.is_none_or(is_time) && checkpoints.line.is_free()
+        })
+    }
+
+    /// A cut must not lie behind windows that have closed and are not readable yet: a restart
+    /// would never close them again. So for a moment no more are closed.
+    fn checkpoint_holds_closing(&self) -> Result<bool, SinkGone> {
+        let sink_answers = self.jobs.is_free()?
+            || self.last_flush.is_none_or(|at| at.elapsed() < CHECKPOINT_PATIENCE);
+        Ok(self.checkpoint_is_due() && sink_answers)
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<(), SinkGone> {
+        if self.checkpoint_is_due() && self.closed.is_empty() && self.jobs.is_free()? {
+            self.capture();
+        }
+        Ok(())
+    }
+
+    fn capture(&mut self) {
+        let Some(checkpoints) = &self.plan.checkpoints else { return };
+        let capture = self.merger.capture(checkpoints.line.needs_everything());
+        checkpoints.line.send(Order::Store(Box::new(capture)));
+        self.last_checkpoint = Some(Instant::now());
+    }
+
+    /// Before the last flush, after which a successor may begin.
+    fn last_checkpoint(&mut self) -> Result<(), SinkGone> {
+        if self.plan.checkpoints.is_none() || self.merger.has_ended() {
+            return Ok(());
+        }
+        if !self.closed.is_empty() {
+            self.flush(false)?;
+            self.wait_for_sink()?;
+        }
+        self.wait_for_line();
+        self.capture();
+        self.wait_for_line();
+        Ok(())
+    }
+
+    /// A bounded run has ended: its prefix takes no other, so nobody goes on from here.
+    fn discard_checkpoint(&self) {
+        if let Some(checkpoints) = &self.plan.checkpoints
+            && self.merger.has_ended()
+        {
+            self.wait_for_line();
+            checkpoints.line.send(Order::Discard);
+            self.wait_for_line();
+        }
+    }
+
+    fn wait_for_line(&self) {
+        let Some(checkpoints) = &self.plan.checkpoints else { return };
+        let since = Instant::now();
+        while !checkpoints.line.is_free() && since.elapsed() < LAST_CHECKPOINT_MAX {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn tick(&mut self) {
@@ -426,6 +513,10 @@ impl<O: Observer> Publisher<O> {
         let passage = self.plan.gate.pass(&cursors, waited);
         match passage {
             Passage::Shut => return true,
+            _ if !before => self.merger.overtake(),
+            _ => {}
+        }
+        match passage {
             Passage::Open if !before && self.plan.gate.has_predecessor() => {
                 info!("the views of the last run are reached")
             }
@@ -468,10 +559,12 @@ mod tests {
             unpublished_bytes_max: 1 << 20,
             state_bytes_max: 1 << 20,
             bounded: None,
+            checkpoints: None,
             gate: Gate::new(published.map(|offset| (P, offset))),
         };
         let (_, inlet) = channel(1 << 20);
-        let mut publisher = Publisher::new(plan, inlet, Arc::default(), jobs, Nobody);
+        let merger = Merger::new(plan.definitions.clone());
+        let mut publisher = Publisher::new(plan, merger, inlet, Arc::default(), jobs, Nobody);
         publisher.merger.add_partition(P, 0, Coverage::Everything, 0);
         (publisher, receiver)
     }

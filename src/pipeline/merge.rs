@@ -19,7 +19,7 @@ use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, SketchKey};
 use crate::pipeline::distinct::{Distinct, Reserved, SketchId};
 use crate::pipeline::hll::Registers;
-use crate::pipeline::protocol::{Admission, admit};
+use crate::pipeline::protocol::{Admission, Cursors, admit};
 use crate::pipeline::view::{ClosedView, LatestView, Meta, Offsets, UniquesView, WindowView};
 use crate::pipeline::window::{Resolution, Windows};
 use crate::time::{EventTime, Span};
@@ -57,6 +57,16 @@ pub struct Merged {
     pub over_cap: u64,
 }
 
+/// What readers have seen of an earlier run, which knew more of the log than its last
+/// checkpoint.
+#[derive(Clone, Debug, Default)]
+pub struct Predecessor {
+    /// The offsets that its views explain.
+    pub offsets: Cursors,
+    pub group_watermark: Option<EventTime>,
+    pub events_after_close: u64,
+}
+
 /// How much of a window is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
@@ -79,6 +89,7 @@ pub struct Merger {
     /// How many closed windows of a size keep their boards; `None`: all.
     closed_keep: Option<usize>,
     pruned_to: Option<EventTime>,
+    predecessor: Predecessor,
     /// Reused for every sketch that is read.
     registers: Registers,
     union: Registers,
@@ -97,6 +108,7 @@ impl Merger {
             ended: false,
             closed_keep: None,
             pruned_to: None,
+            predecessor: Predecessor::default(),
             registers: Registers::new(),
             union: Registers::new(),
             definitions,
@@ -125,6 +137,19 @@ impl Merger {
             over_cap: cut.over_cap,
             ..Self::new(definitions)
         }
+    }
+
+    /// Goes on from what an earlier run has published. The records that it has judged for coming
+    /// after close are in its count; others are judged by its group watermark too, until it is
+    /// [overtaken](Self::overtake) and that is ours.
+    pub fn succeed(&mut self, predecessor: Predecessor) {
+        self.after_close = self.after_close.max(predecessor.events_after_close);
+        self.predecessor = predecessor;
+    }
+
+    /// All that the earlier run has shown is merged: its group watermark is ours from now on.
+    pub fn overtake(&mut self) {
+        self.clock.raise_group_watermark(self.predecessor.group_watermark);
     }
 
     /// An exact cut, for a checkpoint. `everything`: also what earlier captures held.
@@ -176,6 +201,19 @@ impl Merger {
         self.clock.add_partition(partition, coverage, now_millis);
     }
 
+    /// The log that this partition's cursor belongs to is gone: another one begins, at `start`.
+    /// What was counted stays; what is missing is not known.
+    pub fn restart_partition(&mut self, partition: Partition, start: i64) {
+        self.positions.insert(partition, Position::start(start));
+        self.clock.lost(partition);
+    }
+
+    /// The partition exists no more, so it cannot hold the group watermark.
+    pub fn forget_partition(&mut self, partition: Partition) {
+        self.positions.remove(&partition);
+        self.clock.forget(partition);
+    }
+
     pub fn position(&self, partition: Partition) -> Option<&Position> {
         self.positions.get(&partition)
     }
@@ -197,7 +235,7 @@ impl Merger {
         }
         position.cursor = delivery.to;
         position.state = delivery.state_to.clone();
-        let after_close = self.count_after_close(&delivery.cells);
+        let after_close = self.count_after_close(delivery);
         // Stream time first: marks of panes beyond it would have to wait.
         self.clock.delivered(
             delivery.partition,
@@ -216,13 +254,18 @@ impl Merger {
         Merged { admission, after_close, over_cap }
     }
 
-    fn count_after_close(&self, cells: &Cells) -> u64 {
-        let Some(group_watermark) = self.clock.group_watermark() else { return 0 };
+    fn count_after_close(&self, delivery: &Delivery) -> u64 {
+        let Predecessor { offsets, group_watermark, .. } = &self.predecessor;
+        if offsets.get(delivery.partition).is_some_and(|judged| delivery.to <= judged) {
+            return 0;
+        }
+        let group_watermark = self.clock.group_watermark().max(*group_watermark);
+        let Some(group_watermark) = group_watermark else { return 0 };
         let base = self.definitions.base_pane();
         let passed = |pane: &&crate::pipeline::delivery::PaneCells| {
             EventTime::from_millis(pane.start_millis) + base <= group_watermark
         };
-        cells.panes.iter().filter(passed).map(|pane| pane.totals.events).sum()
+        delivery.cells.panes.iter().filter(passed).map(|pane| pane.totals.events).sum()
     }
 
     /// Adds the users of a delivery to their sketches; returns how many went to `__other__`.

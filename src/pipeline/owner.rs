@@ -21,7 +21,7 @@ use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Ledger, Partition};
 use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, ReadingFacts};
 use crate::pipeline::merge::Position;
-use crate::pipeline::offset::Topics;
+use crate::pipeline::offset::{OffsetMap, Topics};
 use crate::pipeline::owned::{Outcome, OwnedPartition};
 use crate::pipeline::protocol::{Token, Verdict};
 use crate::pipeline::source::{Assigned, Flow, PartitionOwner, Turn};
@@ -45,6 +45,9 @@ pub struct OwnerSettings {
     pub max_consecutive_rejects: u64,
     /// Under which this process merges.
     pub lease: Token,
+    /// The offsets that views of an earlier run explain: deliveries end there, so that none is
+    /// judged in part by that run and in part by this one.
+    pub published: Arc<OffsetMap>,
 }
 
 /// Whom an owner deals with.
@@ -80,9 +83,28 @@ struct Slot {
     waiting: VecDeque<Delivery>,
     /// Taken and not merged yet: end, and Kafka's timestamp of the oldest record.
     unmerged: VecDeque<(i64, Option<i64>)>,
+    /// Where a delivery has to end, until that is passed.
+    cut: Option<i64>,
 }
 
 impl Slot {
+    /// Takes what the partition has gathered.
+    fn take(&mut self) {
+        if let Some(delivery) = self.owned.take() {
+            self.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
+            self.waiting.push_back(delivery);
+        }
+    }
+
+    /// To be called before each record.
+    #[inline]
+    fn cut_before(&mut self, offset: i64) {
+        if self.cut.is_some_and(|cut| offset >= cut) {
+            self.cut = None;
+            self.take();
+        }
+    }
+
     fn facts(&mut self, cursor: i64) -> ReadingFacts {
         while self.unmerged.front().is_some_and(|&(to, _)| to <= cursor) {
             self.unmerged.pop_front();
@@ -110,17 +132,16 @@ impl Owner {
 
     fn own(&self, partition: Partition, position: Position) -> Slot {
         let definitions = self.settings.definitions.clone();
+        let published = self.settings.published.get(&partition).copied();
+        let cut = published.filter(|&published| published > position.cursor);
         let owned = OwnedPartition::start(partition, position, definitions, self.settings.lease);
-        Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new() }
+        Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new(), cut }
     }
 
     /// Takes what a partition has gathered; it goes out when its dead letters are safe.
     fn take(&mut self, partition: Partition) {
-        if let Some(slot) = self.partitions.get_mut(&partition)
-            && let Some(delivery) = slot.owned.take()
-        {
-            slot.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
-            slot.waiting.push_back(delivery);
+        if let Some(slot) = self.partitions.get_mut(&partition) {
+            slot.take();
         }
         self.send_ready(partition);
     }
@@ -223,6 +244,7 @@ impl PartitionOwner for Owner {
         let before = slot.owned.ledger();
         let mut bytes = 0;
         for record in batch.iter() {
+            slot.cut_before(record.offset());
             let payload = record.payload();
             bytes += payload.map_or(0, <[u8]>::len) as u64;
             let kafka_millis = record.timestamp_ms();

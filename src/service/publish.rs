@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::health::{Health, Pulse};
 use crate::metrics::{FlushPhase, Metrics};
 use crate::pipeline::flush::{Job, JobReceiver};
-use crate::pipeline::view::Offsets;
 use crate::sinks::Sink;
 
 /// How often the task shows that it lives while it waits for the sink.
@@ -21,7 +20,6 @@ pub struct Audience {
 
 /// Publishes jobs until the last, or until there are no more. `losses` counts how often the sink
 /// found its store without what it had written: the next flush then carries every window.
-/// `published` hears the offsets that a readable flush explains.
 ///
 /// # Errors
 /// The sink needs a person.
@@ -30,7 +28,6 @@ pub async fn publish<S: Sink>(
     mut jobs: JobReceiver,
     audience: Audience,
     losses: impl Fn() -> u64,
-    published: impl Fn(&Offsets),
 ) -> anyhow::Result<()> {
     let mut losses_seen = losses();
     while let Some(job) = beating(&audience.pulse, jobs.next()).await {
@@ -44,7 +41,6 @@ pub async fn publish<S: Sink>(
         if !job.flush.keeps_latest {
             audience.health.first_flush.hold();
         }
-        published(&job.offsets);
         let losses_now = losses();
         if losses_now != losses_seen {
             losses_seen = losses_now;

@@ -1,5 +1,6 @@
 //! Where views go. A sink writes absolute values and answers once they are readable.
 
+pub mod blobs;
 pub mod memory;
 pub mod redis;
 

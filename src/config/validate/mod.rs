@@ -3,6 +3,7 @@
 //! A rule refuses a key by its path; where it was set and what it says is looked up here, so
 //! that rules are nothing but conditions and reasons.
 
+mod checkpoint;
 mod kafka;
 mod redis;
 mod resources;
@@ -31,6 +32,7 @@ pub(super) fn validate(
     windows::check(config, &mut rules);
     views::check(config, &mut rules);
     redis::check(config, &mut rules);
+    checkpoint::check(config, &mut rules);
     resources::check(config, &mut rules);
     rules.errors
 }

@@ -109,6 +109,21 @@ impl Keys {
         self.tagged("index:entities")
     }
 
+    /// Private: the group's checkpoint, in which its blobs are named.
+    pub fn manifest(&self) -> String {
+        self.tagged("manifest")
+    }
+
+    /// Private: one blob of a checkpoint.
+    pub fn blob(&self, name: &str) -> String {
+        self.tagged(&format!("pane:{name}"))
+    }
+
+    /// Private: the set of blobs that were begun, for removing those that nobody names.
+    pub fn blobs_index(&self) -> String {
+        self.tagged("index:blobs")
+    }
+
     pub fn entity(&self, dimension: &str, id: &str) -> String {
         format!("{}:{}:{}", self.prefix, encode(dimension), encode(id))
     }
@@ -194,6 +209,9 @@ mod tests {
             keys.entity("seller", "s-1"),
             keys.meta(),
             keys.lease(),
+            keys.manifest(),
+            keys.blob("t0-7-p1"),
+            keys.blobs_index(),
             keys.schema(),
             keys.flushes(),
             keys.staged("t0", 7, 3),
@@ -215,6 +233,9 @@ mod tests {
         nazar:seller:s-1
         {nazar}:meta
         {nazar}:lease
+        {nazar}:manifest
+        {nazar}:pane:t0-7-p1
+        {nazar}:index:blobs
         {nazar}:schema
         {nazar}:flushes
         {nazar}:tmp:t0:7:3

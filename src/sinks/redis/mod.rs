@@ -40,6 +40,8 @@ mod lineage;
 
 pub mod lease;
 
+pub mod checkpoint;
+
 mod connection;
 
 pub mod error;
@@ -77,7 +79,7 @@ use self::shadow::Shadow;
 use super::{FlushReport, Sink};
 use crate::config::{EntityHashes, FieldsConfig, LimitsConfig, RedisConfig, TopicsConfig};
 use crate::pipeline::definitions::{Definitions, Window};
-use crate::pipeline::delivery::Partition;
+use crate::pipeline::merge::Predecessor;
 use crate::pipeline::view::Flush;
 use crate::time::EventTime;
 
@@ -100,8 +102,8 @@ pub struct RedisSink {
     entities: Entities,
     /// From the claim on.
     keeper: Option<Keeper>,
-    /// See [`RedisSink::published`].
-    published: Vec<(Partition, i64)>,
+    /// See [`RedisSink::predecessor`].
+    predecessor: Predecessor,
     /// While standing by: since when nobody is named as the writer.
     meta_gone_since: Option<Instant>,
 }
@@ -209,7 +211,7 @@ impl RedisSink {
             windows: (0..windows).map(|_| WindowState::default()).collect(),
             entities: Entities::new(windows),
             keeper: None,
-            published: Vec::new(),
+            predecessor: Predecessor::default(),
             meta_gone_since: None,
             settings: Settings {
                 keys,
@@ -255,9 +257,9 @@ impl RedisSink {
         tokio::time::sleep(STANDBY_LOOK).await;
     }
 
-    /// The newest offsets that the views of an earlier run explain, as they stood at the claim.
-    pub fn published(&self) -> &[(Partition, i64)] {
-        &self.published
+    /// What an earlier run has published, as it stood at the claim.
+    pub fn predecessor(&self) -> &Predecessor {
+        &self.predecessor
     }
 
     /// Gives up the lease, so that a successor can begin at once. What fails here costs the

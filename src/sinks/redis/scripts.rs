@@ -17,6 +17,7 @@ pub struct Scripts {
     pub put: Script,
     pub renew: Script,
     pub release: Script,
+    pub manifest: Script,
 }
 
 impl Default for Scripts {
@@ -28,6 +29,7 @@ impl Default for Scripts {
             put: Script::new(include_str!("lua/put.lua")),
             renew: Script::new(include_str!("lua/renew.lua")),
             release: Script::new(include_str!("lua/release.lua")),
+            manifest: Script::new(include_str!("lua/manifest.lua")),
         }
     }
 }

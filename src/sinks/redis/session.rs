@@ -15,6 +15,7 @@ use super::schema;
 use super::scripts::{self, Answer};
 use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
 use crate::pipeline::delivery::Partition;
+use crate::pipeline::merge::Predecessor;
 use crate::time::EventTime;
 
 /// XREVRANGE's answer: entries of id and fields.
@@ -32,7 +33,7 @@ impl RedisSink {
         }
         self.take(&mut connection, true).await?;
         self.read_closed(&mut connection).await?;
-        self.read_published(&mut connection).await?;
+        self.read_predecessor(&mut connection).await?;
         self.synced = true;
         let (keys, token) = (&self.settings.keys, self.lineage.token.as_str().into());
         self.keeper =
@@ -181,17 +182,22 @@ impl RedisSink {
         Ok(Stored { leader, seq: seq.and_then(|seq| seq.parse().ok()) })
     }
 
-    async fn read_published(
+    async fn read_predecessor(
         &mut self,
         connection: &mut MultiplexedConnection,
     ) -> Result<(), Failure> {
         let windows = &self.settings.definitions.windows;
         let mut command = redis::cmd("HMGET");
-        command.arg(self.settings.keys.meta());
+        command.arg(self.settings.keys.meta()).arg(&["group_watermark", "events_after_close"]);
         for window in windows {
             command.arg(format!("offsets:{}", window.label));
         }
-        let vectors: Vec<Option<String>> = command.query_async(connection).await?;
+        let fields: Vec<Option<String>> = command.query_async(connection).await?;
+        let number = |at: usize| fields.get(at)?.as_ref()?.parse::<i64>().ok();
+        let closed = self.windows.iter().filter_map(|state| state.closed_through).max();
+        let group_watermark = number(0).map(EventTime::from_millis).max(closed);
+        let events_after_close = number(1).and_then(|count| u64::try_from(count).ok());
+        let vectors = &fields[2.min(fields.len())..];
         let mut newest: BTreeMap<Partition, i64> = BTreeMap::new();
         for vector in vectors.iter().flatten() {
             for (partition, offset) in content::parse_offsets(vector, &self.settings.topics) {
@@ -199,7 +205,11 @@ impl RedisSink {
                 *known = offset.max(*known);
             }
         }
-        self.published = newest.into_iter().collect();
+        self.predecessor = Predecessor {
+            offsets: newest.into_iter().collect(),
+            group_watermark,
+            events_after_close: events_after_close.unwrap_or(0),
+        };
         Ok(())
     }
 

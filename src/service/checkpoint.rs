@@ -1,0 +1,319 @@
+//! Checkpoints at the edge: blobs to where they lie, the manifest to Redis, and back at a start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use crate::config::{BLOBS_IN_REDIS, Config};
+use crate::metrics::Metrics;
+use crate::metrics::checkpoint::CheckpointReport;
+use crate::pipeline::checkpoint::line::{CaptureReceiver, Order};
+use crate::pipeline::checkpoint::{Assembly, BlobName, Capture, Damaged, Draft, Manifest, Stored};
+use crate::pipeline::definitions::Definitions;
+use crate::pipeline::delivery::Partition;
+use crate::pipeline::merge::Merger;
+use crate::service::publish::wall_clock_millis;
+use crate::sinks::blobs::{BlobError, Blobs, StoreBlobs};
+use crate::sinks::redis::checkpoint::{ManifestStore, Placed, RedisBlobs};
+use crate::sinks::redis::error::RedisSinkError;
+
+/// Blobs are written in groups of about so many bytes: one round trip each.
+const GROUP_BYTES: usize = 512 << 10;
+
+/// Pause between attempts to read a checkpoint at a start.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Stores checkpoints of one process.
+pub struct Keeper {
+    manifests: ManifestStore,
+    blobs: Blobs,
+    config_hash: String,
+    prefix: String,
+    /// The log's cluster; empty where it is not known.
+    cluster_id: String,
+    stored: Stored,
+    /// Of every blob that stands, as far as we wrote or read it.
+    sizes: HashMap<BlobName, usize>,
+    /// Blobs of checkpoints that were given up.
+    orphans: Vec<BlobName>,
+    /// Distinguishes the names of checkpoints that did not make it to a manifest.
+    attempts: u64,
+    metrics: Arc<Metrics>,
+    /// The last reason to fail that was said.
+    said: Option<String>,
+}
+
+/// Why a checkpoint was not stored.
+#[derive(Debug, thiserror::Error)]
+enum NotStored {
+    #[error("it builds on one that was not stored")]
+    NeedsEverything,
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    #[error("Redis has lost what it builds on ({0})")]
+    Lost(&'static str),
+    #[error("another process holds the prefix ({0})")]
+    Fenced(String),
+    #[error("encoding panicked")]
+    Panicked,
+}
+
+impl From<redis::RedisError> for NotStored {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Blobs(error.into())
+    }
+}
+
+impl Keeper {
+    /// # Errors
+    /// The configuration names a place that cannot be.
+    pub fn new(config: &Config, token: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+        let blobs = if config.checkpoint.blobs == BLOBS_IN_REDIS {
+            Blobs::Redis(RedisBlobs::new(&config.redis)?)
+        } else {
+            let store = StoreBlobs::new(&config.checkpoint, &config.redis.prefix);
+            Blobs::Store(store.map_err(|error| {
+                let place = &config.checkpoint.blobs;
+                RedisSinkError::Config(format!("checkpoint.blobs = {place:?}: {error}"))
+            })?)
+        };
+        Ok(Self {
+            manifests: ManifestStore::new(&config.redis, token)?,
+            blobs,
+            config_hash: config.meaning_hash(),
+            prefix: config.redis.prefix.clone(),
+            cluster_id: String::new(),
+            stored: Stored::default(),
+            sizes: HashMap::new(),
+            orphans: Vec::new(),
+            attempts: 0,
+            metrics,
+            said: None,
+        })
+    }
+
+    /// What the last checkpoint holds, if there is one and it is whole. Waits for Redis and for
+    /// the place of the blobs as long as it takes.
+    ///
+    /// # Errors
+    /// It was made with another configuration.
+    pub async fn restore(
+        &mut self,
+        definitions: &Arc<Definitions>,
+    ) -> Result<Option<Merger>, RedisSinkError> {
+        loop {
+            match self.try_restore(definitions).await {
+                Ok(restored) => return Ok(restored),
+                Err(Refused::OtherConfiguration) => {
+                    let prefix = self.prefix.clone();
+                    return Err(RedisSinkError::ConfigChanged { prefix, changes: Vec::new() });
+                }
+                Err(Refused::Damaged(damage)) => {
+                    warn!(%damage, "the checkpoint cannot be used; state is rebuilt from Kafka");
+                    self.stored = Stored::default();
+                    return Ok(None);
+                }
+                Err(Refused::Away(error)) => {
+                    warn!(%error, "read the checkpoint; it is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn try_restore(
+        &mut self,
+        definitions: &Arc<Definitions>,
+    ) -> Result<Option<Merger>, Refused> {
+        let started = Instant::now();
+        let Some(standing) = self.manifests.read().await.map_err(BlobError::from)? else {
+            return Ok(None);
+        };
+        if standing.config_hash != self.config_hash {
+            return Err(Refused::OtherConfiguration);
+        }
+        let manifest = Manifest::decode(&standing.body)?;
+        let mut assembly = Assembly::new(definitions.clone(), manifest)?;
+        let mut bytes = 0;
+        for blob in assembly.blobs() {
+            let content =
+                self.blobs.get(&blob).await?.ok_or_else(|| Damaged::Missing(blob.clone()))?;
+            assembly.add(&blob, &content)?;
+            bytes += content.len();
+            self.sizes.insert(blob, content.len());
+        }
+        let (merger, stored) = assembly.finish()?;
+        let age_millis = wall_clock_millis() - standing.written_at_millis;
+        self.metrics.checkpoint.restored_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.metrics.checkpoint.set_standing(self.sizes.len() as u64, bytes as u64);
+        info!(
+            blobs = self.sizes.len(),
+            bytes,
+            age_seconds = age_millis / 1000,
+            seconds = started.elapsed().as_secs_f64(),
+            "the checkpoint is restored"
+        );
+        (self.stored, self.cluster_id) = (stored, standing.cluster_id);
+        Ok(Some(merger))
+    }
+
+    /// Stores captures until there will be none. `stored` hears the cursors of every checkpoint
+    /// that stands.
+    pub async fn run(mut self, mut orders: CaptureReceiver, stored: impl Fn(&[(Partition, i64)])) {
+        self.remove_unnamed().await;
+        while let Some(order) = orders.next().await {
+            match order {
+                Order::Store(capture) => {
+                    let cursors: Vec<(Partition, i64)> =
+                        capture.cut.positions.iter().map(|(p, at)| (*p, at.cursor)).collect();
+                    let outcome = self.store(*capture).await;
+                    orders.set_stored(outcome.is_ok());
+                    if self.hear(outcome) {
+                        stored(&cursors);
+                    }
+                }
+                Order::Discard => self.discard().await,
+            }
+        }
+    }
+
+    async fn store(&mut self, capture: Capture) -> Result<(CheckpointReport, f64), NotStored> {
+        let started = Instant::now();
+        self.attempts += 1;
+        let prefix = format!("{}-{}", self.manifests.token(), self.attempts);
+        let mut draft =
+            Draft::new(&self.stored, capture, prefix).map_err(|_| NotStored::NeedsEverything)?;
+        let mut report = CheckpointReport::default();
+        let mut written = Vec::new();
+        loop {
+            // Encoding takes a core; the runtime has other things to do.
+            let encode = move || {
+                let group = next_group(&mut draft);
+                (draft, group)
+            };
+            let (returned, group) =
+                tokio::task::spawn_blocking(encode).await.map_err(|_| NotStored::Panicked)?;
+            draft = returned;
+            if group.is_empty() {
+                break;
+            }
+            for (name, content) in &group {
+                report.written_bytes += content.len() as u64;
+                report.written_blobs += 1;
+                written.push((name.clone(), content.len()));
+                // Should this checkpoint fail, nobody will ask for it.
+                self.orphans.push(name.clone());
+            }
+            self.blobs.put(group).await?;
+        }
+        let (manifest, dropped) = draft.finish();
+        let body = manifest.encode();
+        report.written_bytes += body.len() as u64;
+        let named: Vec<&BlobName> = manifest.stored.blobs().collect();
+        let beside = if self.blobs.are_beside_the_manifest() { &named[..] } else { &[] };
+        match self.manifests.place(&body, &self.config_hash, &self.cluster_id, beside).await? {
+            Placed::Stands => {}
+            Placed::Fenced(holder) => return Err(NotStored::Fenced(holder)),
+            Placed::Lost(cause) => return Err(NotStored::Lost(cause)),
+        }
+        self.stored = manifest.stored;
+        self.sizes.extend(written.iter().cloned());
+        let is_new = |blob: &BlobName| written.iter().any(|(name, _)| name == blob);
+        self.orphans.retain(|blob| !is_new(blob));
+        self.orphans.extend(dropped);
+        self.remove_orphans().await;
+        report.standing_blobs = self.sizes.len() as u64;
+        report.standing_bytes = self.sizes.values().map(|&bytes| bytes as u64).sum();
+        Ok((report, started.elapsed().as_secs_f64()))
+    }
+
+    /// Counts and says an outcome; whether it is a checkpoint that stands.
+    fn hear(&mut self, outcome: Result<(CheckpointReport, f64), NotStored>) -> bool {
+        let metrics = &self.metrics.checkpoint;
+        match outcome {
+            Ok((report, seconds)) => {
+                metrics.stored(&report, seconds, wall_clock_millis() as f64 / 1000.0);
+                debug!(?report, seconds, "checkpoint");
+                if self.said.take().is_some() {
+                    info!("checkpoints are stored again");
+                }
+                true
+            }
+            Err(error) => {
+                metrics.failed();
+                let reason = error.to_string();
+                if self.said.as_ref() != Some(&reason) {
+                    warn!(reason, "the checkpoint was not stored; the next one holds everything");
+                    self.said = Some(reason);
+                }
+                false
+            }
+        }
+    }
+
+    /// What stays behind costs space until the next time, and nothing else.
+    async fn remove_orphans(&mut self) {
+        let orphans = std::mem::take(&mut self.orphans);
+        for blob in &orphans {
+            self.sizes.remove(blob);
+        }
+        if let Err(error) = self.blobs.remove(&orphans).await {
+            debug!(%error, "remove blobs that nobody names");
+            self.orphans = orphans;
+        }
+    }
+
+    /// Blobs that an earlier process began and no manifest names.
+    async fn remove_unnamed(&mut self) {
+        match self.blobs.list().await {
+            Ok(all) => {
+                let named: std::collections::HashSet<&BlobName> = self.stored.blobs().collect();
+                let unnamed = all.into_iter().filter(|blob| !named.contains(blob)).collect();
+                self.orphans = unnamed;
+                self.remove_orphans().await;
+            }
+            Err(error) => debug!(%error, "list blobs"),
+        }
+    }
+
+    async fn discard(&mut self) {
+        if let Err(error) = self.manifests.discard().await {
+            return debug!(%error, "remove the manifest");
+        }
+        self.orphans.extend(std::mem::take(&mut self.stored).blobs().cloned());
+        self.remove_orphans().await;
+    }
+}
+
+/// Blobs to be written together; empty when there are no more.
+fn next_group(draft: &mut Draft) -> Vec<(BlobName, Vec<u8>)> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    while bytes < GROUP_BYTES
+        && let Some((name, content)) = draft.next_blob()
+    {
+        bytes += content.len();
+        group.push((name, content));
+    }
+    group
+}
+
+/// Why a checkpoint was not restored.
+enum Refused {
+    OtherConfiguration,
+    Damaged(Damaged),
+    Away(BlobError),
+}
+
+impl From<Damaged> for Refused {
+    fn from(damage: Damaged) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+impl From<BlobError> for Refused {
+    fn from(error: BlobError) -> Self {
+        Self::Away(error)
+    }
+}
