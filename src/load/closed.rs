@@ -115,7 +115,7 @@ struct Pass<'a> {
     report: WindowsReport,
     /// Keys of boards and sketches whose window has content.
     known_keys: HashSet<String>,
-    /// Windows by label and end.
+    /// Windows with content by label and end, of which neither presence nor absence is wrong.
     not_judged: HashSet<(String, i64)>,
 }
 
@@ -141,6 +141,9 @@ impl Pass<'_> {
         }
         let through = self.closing.through(window, self.facts, self.definitions.lateness_ms);
         let demanded: Vec<i64> = content.range(..=through).copied().collect();
+        // A daemon that runs goes on closing while we look.
+        let later = content.range(through.saturating_add(1)..);
+        self.not_judged.extend(later.map(|&end| (window.label.clone(), end)));
         // What is trimmed is the oldest of all that was closed, empty windows included.
         let closed: BTreeSet<i64> = demanded.iter().chain(entries.keys()).copied().collect();
         let is_kept = |keep: usize, end: i64| keep == 0 || closed.range(end + 1..).count() < keep;
