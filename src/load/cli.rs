@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::clock::Rules;
+use super::compare::KEPT;
 use super::inject::Inject;
 use super::kafka::Cluster;
 use super::kind::Kind;
@@ -305,6 +306,9 @@ pub struct VerifyArgs {
     /// Closed boards kept per window, 0 for all [default: as the definitions say, else all]
     #[arg(long, value_name = "N")]
     pub closed_keep: Option<usize>,
+    /// Name so many differences; all are counted
+    #[arg(long, value_name = "N", default_value_t = KEPT)]
+    pub differences: usize,
     /// The report as JSON on stdout (text otherwise)
     #[arg(long)]
     pub json: bool,
@@ -324,6 +328,7 @@ impl VerifyArgs {
             every: self.every,
             wait: self.wait,
             closed_keep: self.closed_keep,
+            differences: self.differences,
         }
     }
 }

@@ -32,13 +32,23 @@ impl fmt::Display for Difference {
 }
 
 /// Differences: all are counted, the first are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Differences {
     pub count: u64,
     pub first: Vec<Difference>,
+    /// How many are kept.
+    #[serde(skip)]
+    pub kept_max: usize,
 }
 
-const KEPT: usize = 50;
+/// As many as somebody reads.
+pub const KEPT: usize = 50;
+
+impl Default for Differences {
+    fn default() -> Self {
+        Self { count: 0, first: Vec::new(), kept_max: KEPT }
+    }
+}
 
 impl Differences {
     pub fn add(
@@ -49,7 +59,7 @@ impl Differences {
         found: impl fmt::Display,
     ) {
         self.count += 1;
-        if self.first.len() < KEPT {
+        if self.first.len() < self.kept_max {
             self.first.push(Difference {
                 key: key.to_owned(),
                 member: member.to_owned(),

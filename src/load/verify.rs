@@ -37,6 +37,8 @@ pub struct VerifyOptions {
     pub wait: Duration,
     /// Closed boards kept per window, if the definitions do not say; 0: all.
     pub closed_keep: Option<usize>,
+    /// How many differences are named; all are counted.
+    pub differences: usize,
 }
 
 pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
@@ -58,6 +60,7 @@ pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
     let snapshots = sample(options, &keys, &definitions, &mut redis)?;
     let run = finished_run(options)?;
     let mut report = VerifyReport::default();
+    report.differences.kept_max = options.differences;
     let ranges = {
         let VerifyOptions { cluster, from_start, .. } = options;
         ranges(cluster, *from_start, &run, &definitions, &mut report.notes)?
