@@ -108,6 +108,27 @@ impl Kafka {
         assert!(status.unwrap().success());
     }
 
+    /// SIGKILL to the first broker; returns once it is gone. Its data stay for [`Kafka::restart`].
+    pub fn kill(&self) {
+        self.signal("-KILL");
+        self.until("the broker is gone", || !self.runs());
+    }
+
+    /// The first broker's process.
+    pub fn pid(&self) -> String {
+        std::fs::read_to_string(self.dir.join("broker-1/pid")).unwrap().trim().to_owned()
+    }
+
+    fn runs(&self) -> bool {
+        let look = Command::new("sh").args(["-c", "kill -0 $0", &self.pid()]).output();
+        look.unwrap().status.success()
+    }
+
+    /// Whether the broker answers within a second.
+    pub fn answers(&self) -> bool {
+        self.consumer().fetch_metadata(None, Duration::from_secs(1)).is_ok()
+    }
+
     /// Starts a stopped broker again, on its port and with its data. Clusters of one only.
     pub fn restart(&self) {
         let status = script()
@@ -119,10 +140,9 @@ impl Kafka {
     }
 
     fn signal(&self, signal: &str) {
-        let pid = std::fs::read_to_string(self.dir.join("broker-1/pid")).unwrap();
         assert!(
             Command::new("sh")
-                .args(["-c", "kill $0 $1", signal, pid.trim()])
+                .args(["-c", "kill $0 $1", signal, &self.pid()])
                 .status()
                 .unwrap()
                 .success()

@@ -58,6 +58,16 @@ impl Server {
         }
     }
 
+    /// SIGTERM: an append-only file is complete afterwards.
+    pub fn stop(&mut self) {
+        if self.child.is_some() {
+            self.signal("-TERM");
+        }
+        if let Some(mut child) = self.child.take() {
+            child.wait().unwrap();
+        }
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(
@@ -73,6 +83,18 @@ impl Server {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
         redis::cmd("PING").exec(&mut connection).ok()?;
         Some(connection)
+    }
+
+    /// A field of `INFO`.
+    pub fn info(&self, field: &str) -> String {
+        let info: String = self.ask("INFO everything");
+        let value = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("INFO has no {field}")).trim().to_owned()
+    }
+
+    /// Where its data set lies.
+    pub fn directory(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub fn connect(&self) -> Connection {

@@ -4,13 +4,14 @@
 //! prefix and a Redis of its own. Windows and event counts are small, because our own code is
 //! not optimised here; the oracle judges every number all the same.
 
+#[path = "../common/daemon.rs"]
+mod daemon;
 #[path = "../common/kafka.rs"]
 mod kafka;
+#[path = "../common/load.rs"]
+mod load;
 #[path = "../common/redis.rs"]
 mod redis_server;
-
-mod daemon;
-mod load;
 
 mod bounded;
 mod live;

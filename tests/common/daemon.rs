@@ -1,4 +1,8 @@
 //! The daemon as a child process, watched as an operator would: its pages, its log, its exit.
+//!
+//! Include it with `#[path = "../common/daemon.rs"] mod daemon;`.
+
+#![allow(dead_code)]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -147,7 +151,17 @@ impl Running {
     }
 
     pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+        self.ended().is_none()
+    }
+
+    /// The exit code of a daemon that has ended; negative is the signal that ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn signal(&self, signal: &str) {
@@ -171,8 +185,7 @@ impl Running {
     fn ended_within(&mut self, limit: Duration) -> (i32, Duration) {
         let asked = Instant::now();
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(0));
+            if let Some(code) = self.ended() {
                 return (code, asked.elapsed());
             }
             assert!(asked.elapsed() < limit, "still there after {limit:?}\n{}", self.log());
