@@ -385,6 +385,25 @@ fn after_close_only_proven_windows_are_judged() {
 }
 
 #[test]
+fn after_close_a_window_may_be_missing_behind_an_empty_one_that_was_quiet() {
+    // The window at minute 7 came when minutes 3 and later had been closed, empty, one by one.
+    let definitions = definitions();
+    let mut picture = picture(&definitions, &facts(&definitions));
+    let end = T0_MS + 420_000;
+    picture.histories.values_mut().next().unwrap().remove(&end);
+    picture.boards.retain(|key, _| !key.ends_with(&end.to_string()));
+    picture.values.retain(|key, _| !key.ends_with(&end.to_string()));
+    let meta = picture.hashes.get_mut("{nazar}:meta").unwrap();
+    meta.insert("events_after_close".into(), "1".into());
+    assert_eq!(compare(&picture).1.first[0].found, "no such entry", "minute 2 was not empty");
+    empty_entry(&mut picture, 3, "0");
+    assert_eq!(compare(&picture).1.first[0].found, "no such entry", "minute 3 was proven");
+    entry(&mut picture, 3).insert("quiet".into(), "1".into());
+    let (report, differences, _) = compare(&picture);
+    assert_eq!((report.not_judged, differences), (1, Differences::default()));
+}
+
+#[test]
 fn trimmed_boards_are_not_demanded() {
     let mut definitions = definitions();
     let facts = facts(&definitions);

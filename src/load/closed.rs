@@ -8,7 +8,8 @@
 //! While no event arrived after its pane was closed, every closed window is a pure function
 //! of the log, whether it was closed by watermarks or by the broker's word that partitions
 //! were quiet. Once there were such events, that holds for proven windows only, and only
-//! those are judged.
+//! those are judged. (A quiet window that was empty when it was closed is followed by others that have
+//! no entry, until one had content in time.)
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -154,7 +155,11 @@ impl Pass<'_> {
             self.known_keys.extend(names.sketches.into_iter().map(|(key, _)| key));
             let entry = entries.get(&truth.end_ms);
             let is_trimmed = entry.is_none() && !is_kept(limits.history_keep, truth.end_ms);
-            let is_open = self.closing.events_after_close > 0 && entry.is_some_and(is_quiet);
+            let is_quietly_closed = || match entry {
+                Some(entry) => is_quiet(entry),
+                None => was_passed_empty(&entries, truth.end_ms),
+            };
+            let is_open = self.closing.events_after_close > 0 && is_quietly_closed();
             if is_trimmed || is_open {
                 self.report.not_judged += 1;
                 self.not_judged.insert((window.label.clone(), truth.end_ms));
@@ -196,6 +201,15 @@ impl Pass<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether closing may have passed a window without an entry: after the first empty window the
+/// next one that has an entry is one with content. What came for those in between came after close.
+fn was_passed_empty(entries: &BTreeMap<i64, Fields>, end_ms: i64) -> bool {
+    let before = entries.range(..end_ms).next_back();
+    before.is_some_and(|(_, entry)| {
+        is_quiet(entry) && entry.get("events").is_none_or(|events| events == "0")
+    })
 }
 
 /// Whether some partition's part in it rests on the broker's word instead of its own watermark.
