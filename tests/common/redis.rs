@@ -45,7 +45,7 @@ impl Server {
             .expect("redis-server is installed");
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_secs(10);
-        while self.try_connect().is_none() {
+        while !self.is_up() {
             assert!(Instant::now() < deadline, "redis-server did not come up");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -79,10 +79,9 @@ impl Server {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    fn try_connect(&self) -> Option<Connection> {
-        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().ok()?;
-        redis::cmd("PING").exec(&mut connection).ok()?;
-        Some(connection)
+    fn is_up(&self) -> bool {
+        let connection = redis::Client::open(self.url()).unwrap().get_connection();
+        connection.is_ok_and(|mut connection| redis::cmd("PING").exec(&mut connection).is_ok())
     }
 
     /// A field of `INFO`.
@@ -97,8 +96,10 @@ impl Server {
         self.dir.path()
     }
 
+    /// Also where the server refuses writes, and a PING with them.
     pub fn connect(&self) -> Connection {
-        self.try_connect().expect("redis-server is up")
+        let client = redis::Client::open(self.url()).unwrap();
+        client.get_connection().expect("redis-server is up")
     }
 
     /// One command, written as on the command line.
