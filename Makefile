@@ -7,7 +7,7 @@ export PATH := /opt/homebrew/opt/openjdk@21/bin:/usr/local/opt/openjdk@21/bin:$(
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fmt
+.PHONY: help demo test faults soak lint bench fmt
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,14 @@ demo: ## run everything in one process and watch the boards; ARGS="--for 20s" en
 test: ## all tests, with a real Kafka, Redis and Prometheus; ARGS="--lib" for the quick ones
 	scripts/bootstrap --tests
 	$(CARGO) test --locked $(ARGS)
+
+faults: ## every fault under load, judged by the oracle; writes docs/RELIABILITY.md; ARGS="--kills 300"
+	scripts/bootstrap --tests
+	$(CARGO) test --locked --test faults -- --all --report docs/RELIABILITY.md $(ARGS)
+
+soak: ## faults at random, from a seed; ARGS="--for 30m --seed 7"
+	scripts/bootstrap --tests
+	$(CARGO) test --locked --test faults -- --soak $(ARGS)
 
 lint: ## formatting, clippy, docs and shell scripts, warnings as errors
 	scripts/bootstrap

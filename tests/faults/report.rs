@@ -1,0 +1,154 @@
+//! The table: a line for people while it goes on, JSON lines for programs, Markdown for readers.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::Context;
+
+use crate::options::Options;
+use crate::outcome::{Outcome, Verdict};
+
+const PROOF_CHARS_MAX: usize = 400;
+
+/// `test kill-active ... ok (41.2 s; rto 3.1 s, over 0, under 0)`, with what is wrong below.
+pub fn line(outcome: &Outcome, seconds: f64) -> String {
+    let verdict = match outcome.verdict() {
+        Verdict::Held => "ok",
+        Verdict::Failed => "FAILED",
+        Verdict::Known => "known to fail",
+    };
+    let Outcome { fault, produced, over, under, lost, rto_max_seconds, windows, samples, .. } =
+        outcome;
+    let mut text = format!(
+        "test {fault} ... {verdict} ({seconds:.0} s; produced {produced}, over {over}, under {under}, \
+         lost {lost}, windows {windows}, samples {samples}, rto {rto_max_seconds:.1} s, stale {:.1} s)",
+        outcome.staleness_max_seconds
+    );
+    let proofs =
+        outcome.proofs.iter().map(|proof| shortened(proof)).collect::<Vec<_>>().join(" | ");
+    if !proofs.is_empty() {
+        let _ = write!(text, "\n    {}", shortened(&proofs));
+    }
+    for failure in &outcome.failures {
+        let _ = write!(text, "\n    WRONG: {failure}");
+    }
+    if let Some(known) = &outcome.known {
+        let _ = write!(text, "\n    known: {known}");
+    }
+    text
+}
+
+/// Writes the JSON lines, and with `--report` the Markdown; returns where. Some scenarios are not
+/// the table: then the report stays as it is.
+pub fn save(outcomes: &[Outcome], options: &Options) -> anyhow::Result<PathBuf> {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.jsonl");
+    let report = options.report.clone().filter(|_| options.filter.is_empty());
+    let place = report.clone().unwrap_or_else(|| scratch.clone());
+    let mut lines = String::new();
+    for outcome in outcomes {
+        lines += &serde_json::to_string(outcome).context("encode an outcome")?;
+        lines.push('\n');
+    }
+    std::fs::create_dir_all(env!("CARGO_TARGET_TMPDIR"))?;
+    let json = if report.is_some() { place.with_extension("jsonl") } else { scratch };
+    std::fs::write(&json, lines).with_context(|| format!("write {}", json.display()))?;
+    if report.is_some() {
+        std::fs::write(&place, markdown(outcomes, options))
+            .with_context(|| format!("write {}", place.display()))?;
+    }
+    Ok(place)
+}
+
+fn markdown(outcomes: &[Outcome], options: &Options) -> String {
+    let mut text = String::from(HEAD);
+    let _ = writeln!(text, "{}\n", circumstances(options));
+    text += "| fault | what happens | runs | produced | over | under | lost | windows | samples | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
+    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    for outcome in
+        outcomes.iter().filter(|outcome| outcome.runs > 0 || !outcome.failures.is_empty())
+    {
+        let held = match outcome.verdict() {
+            Verdict::Held => "yes",
+            Verdict::Failed => "**no**",
+            Verdict::Known => "no, known",
+        };
+        let Outcome { fault, what, runs, produced, over, under, lost, windows, samples, .. } =
+            outcome;
+        let _ = writeln!(
+            text,
+            "| {fault} | {what} | {runs} | {produced} | {over} | {under} | {lost} | {windows} | {samples} | {} | {:.1} / {:.1} | {:.1} | {} | {held} |",
+            outcome.events_after_close,
+            outcome.rto_p50_seconds,
+            outcome.rto_max_seconds,
+            outcome.staleness_max_seconds,
+            outcome.rss_peak_bytes >> 20,
+        );
+    }
+    let known: Vec<_> = outcomes.iter().filter_map(|o| Some((o, o.known.as_ref()?))).collect();
+    if !known.is_empty() {
+        text += "\n## Known to fail\n\n";
+        for (outcome, why) in known {
+            let _ = writeln!(text, "- {}: {why}", outcome.fault);
+        }
+    }
+    text += "\n## How each fault was seen to have happened\n\n";
+    for outcome in outcomes.iter().filter(|outcome| !outcome.proofs.is_empty()) {
+        let _ = writeln!(text, "- {}: {}", outcome.fault, shortened(&outcome.proofs[0]));
+    }
+    text
+}
+
+const HEAD: &str = "\
+# Reliability
+
+`make faults` runs real daemons, a real Kafka broker and a real Redis, lets a generator write, and breaks something; this
+page is what it wrote. Nothing here is edited by hand; [RELIABILITY.jsonl](RELIABILITY.jsonl) has the same for programs.
+
+How to read it. After each run `nazar-load verify` recounts the log with code that shares nothing with the daemon, and compares
+every closed window and samples of the latest views: *over* and *under* are the members, fields, distinct counts and windows that state
+more, or less, than the log; 0 is the only good number. *lost* are closed views that went with Redis' own data,
+where the fault takes it: they are not rebuilt, and everything closed later must be there. *produced* are the records that
+Kafka acknowledged; the row holds only if the views explain each of them, and the ledger of every daemon closes. *windows* and
+*samples* say how much was compared; distinct counts of single entities follow the rest of a view within moments, so
+what a dying writer left unfinished there is not held against it until the end. *after close* are records that came after their window was closed, as when a producer
+was silent for longer than the lateness: then only windows proven by every log are compared. *RTO* is the time from the fault, or from
+its end if it lasts, until the views were written anew with more in them than ever before. *stale* is
+the longest time, while the load went on, in which the views did not come to hold more. A run without a failure bounds little: 0 of 30 says less than one in ten, at 95 %.
+";
+
+fn circumstances(options: &Options) -> String {
+    let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{}; {}; {}; Kafka {}; {cores} cores, shared by everything; {} build; seed {}; lease 2 s, session 3 s.",
+        &today[..10],
+        first_line(Command::new(env!("CARGO_BIN_EXE_nazar")).arg("--version")),
+        first_line(Command::new("redis-server").arg("--version"))
+            .split(" sha=")
+            .next()
+            .unwrap_or_default(),
+        kafka_version(),
+        if cfg!(debug_assertions) { "debug" } else { "release" },
+        options.seed,
+    )
+}
+
+fn first_line(command: &mut Command) -> String {
+    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).lines().next().unwrap_or("unknown").to_owned()
+}
+
+fn kafka_version() -> String {
+    let pom = include_str!("../../scripts/kafka.d/pom.xml");
+    let version = pom.split_once("<kafka.version>").and_then(|(_, rest)| rest.split_once('<'));
+    version.map_or("unknown", |(version, _)| version).to_owned()
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(PROOF_CHARS_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
