@@ -15,6 +15,8 @@ use crate::{soak, verdict};
 
 /// Samples of every latest view taken in the background of each strike.
 const SAMPLES_PER_STRIKE: usize = 12;
+/// The oracle recounts a window for each.
+const SAMPLES_MAX: usize = 400;
 
 /// Runs a scenario; whatever goes wrong in it, panics included, is in the outcome.
 pub fn run(scenario: &Scenario, options: &Options) -> Outcome {
@@ -72,7 +74,8 @@ fn play_in(
         Plan::Judge => return verdict::prove_judge(world, outcome),
     };
     let is_readable = faults.iter().all(|fault| fault.leaves_redis_readable());
-    let sampling = is_readable.then(|| world.sample_views(SAMPLES_PER_STRIKE * faults.len()));
+    let samples = SAMPLES_MAX.min(SAMPLES_PER_STRIKE * faults.len());
+    let sampling = is_readable.then(|| world.sample_views(samples));
     let deadline = (scenario.plan == Plan::Soak).then(|| Instant::now() + options.duration);
     for (number, fault) in faults.iter().enumerate() {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

@@ -64,8 +64,8 @@ pub fn save(outcomes: &[Outcome], options: &Options) -> anyhow::Result<PathBuf> 
 fn markdown(outcomes: &[Outcome], options: &Options) -> String {
     let mut text = String::from(HEAD);
     let _ = writeln!(text, "{}\n", circumstances(options));
-    text += "| fault | what happens | runs | produced | over | under | lost | windows | samples | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
-    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    text += "| fault | what happens | runs | produced | counted | over | under | lost | windows | samples | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
+    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for outcome in
         outcomes.iter().filter(|outcome| outcome.runs > 0 || !outcome.failures.is_empty())
     {
@@ -74,11 +74,11 @@ fn markdown(outcomes: &[Outcome], options: &Options) -> String {
             Verdict::Failed => "**no**",
             Verdict::Known => "no, known",
         };
-        let Outcome { fault, what, runs, produced, over, under, lost, windows, samples, .. } =
-            outcome;
+        let Outcome { fault, what, runs, produced, counted, .. } = outcome;
+        let Outcome { over, under, lost, windows, samples, .. } = outcome;
         let _ = writeln!(
             text,
-            "| {fault} | {what} | {runs} | {produced} | {over} | {under} | {lost} | {windows} | {samples} | {} | {:.1} / {:.1} | {:.1} | {} | {held} |",
+            "| {fault} | {what} | {runs} | {produced} | {counted} | {over} | {under} | {lost} | {windows} | {samples} | {} | {:.1} / {:.1} | {:.1} | {} | {held} |",
             outcome.events_after_close,
             outcome.rto_p50_seconds,
             outcome.rto_max_seconds,
@@ -103,19 +103,29 @@ fn markdown(outcomes: &[Outcome], options: &Options) -> String {
 const HEAD: &str = "\
 # Reliability
 
-`make faults` runs real daemons, a real Kafka broker and a real Redis, lets a generator write, and breaks something; this
-page is what it wrote. Nothing here is edited by hand; [RELIABILITY.jsonl](RELIABILITY.jsonl) has the same for programs.
+`make faults` runs real daemons, a real Kafka broker and a real Redis, lets a generator write, and breaks something;
+this page is what it wrote. Nothing here is edited by hand; [RELIABILITY.jsonl](RELIABILITY.jsonl) has the same for
+programs.
 
-How to read it. After each run `nazar-load verify` recounts the log with code that shares nothing with the daemon, and compares
-every closed window and samples of the latest views: *over* and *under* are the members, fields, distinct counts and windows that state
-more, or less, than the log; 0 is the only good number. *lost* are closed views that went with Redis' own data,
-where the fault takes it: they are not rebuilt, and everything closed later must be there. *produced* are the records that
-Kafka acknowledged; the row holds only if the views explain each of them, and the ledger of every daemon closes. *windows* and
-*samples* say how much was compared; distinct counts of single entities follow the rest of a view within moments, so
-what a dying writer left unfinished there is not held against it until the end. *after close* are records that came after their window was closed, as when a producer
-was silent for longer than the lateness: then only windows proven by every log are compared. *RTO* is the time from the fault, or from
-its end if it lasts, until the views were written anew with more in them than ever before. *stale* is
-the longest time, while the load went on, in which the views did not come to hold more. A run without a failure bounds little: 0 of 30 says less than one in ten, at 95 %.
+After each run `nazar-load verify` recounts the log with code that shares nothing with the daemon, and compares every
+closed window, and samples of the latest views, number by number. How to read the columns:
+
+- *produced*: records that Kafka acknowledged. *counted*: those that the views explain, each applied or in one counter
+  of the ledger; a row holds only if the two are equal and the ledger of every daemon closes.
+- *over*, *under*: members, fields, distinct counts and windows that state more, or less, than the log. 0 is the only
+  good number.
+- *lost*: closed views that went with Redis' own data, where the fault takes it. They are not rebuilt unless the log is
+  read again; everything closed later must be there.
+- *windows*, *samples*: how much was compared. Distinct counts of single entities follow the rest of a view within
+  moments: what a dying writer left unfinished there is not held against it before the end.
+- *after close*: records that came after their window was closed, as when a producer was silent for longer than the
+  lateness. Then only windows proven by every log are compared.
+- *RTO*: from the fault, or its end if it lasts, until the views were written anew with more in them than ever before.
+  Strikes that hit an instance which only stood by count as well.
+- *stale*: the longest time, while the load went on, in which the views did not come to hold more.
+
+A run without a failure bounds little: 0 of 30 says less than one in ten, at 95 %.
+
 ";
 
 fn circumstances(options: &Options) -> String {
