@@ -15,7 +15,7 @@ use crate::world::{WAIT, World};
 
 /// All differences are sorted by direction, so all are asked for.
 const VERIFY: &str = "--json --differences 1000000";
-/// The last record lies so far before the signal at most, beside what the generator was behind.
+/// The last record of all lies so far before its place in the schedule at most.
 const SLACK_MS: i64 = 500;
 
 impl World {
@@ -30,7 +30,6 @@ impl World {
     pub fn finish(&mut self) -> anyhow::Result<Value> {
         let generator = self.generator.take().context("the generator")?;
         self.watch.load_ends();
-        let asked_ms = now_ms();
         generator.signal("-TERM");
         let output = generator.output();
         let ended_ms = now_ms();
@@ -46,7 +45,11 @@ impl World {
             };
             LABELS.iter().all(is_read).then_some(())
         })?;
-        let last_ms = asked_ms - account["behind_max_ms"].as_i64().unwrap_or(0) - SLACK_MS;
+        // By the generator's schedule, which begins before its topics are created.
+        let start_ms =
+            account["parameters"]["start_ms"].as_str().context("start_ms in run.json")?;
+        let written_ms = records * 1000 / self.stage.events_per_second as i64;
+        let last_ms = start_ms.parse::<i64>()? + written_ms - SLACK_MS;
         let lateness = Duration::from_secs(self.stage.lateness_seconds);
         self.until("the windows of all records are closed", WAIT + lateness, |world| {
             let millis = |field: String| world.meta(&field)?.parse::<i64>().ok();

@@ -132,7 +132,7 @@ fn circumstances(options: &Options) -> String {
     let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "{}; {}; {}; Kafka {}; {cores} cores, shared by everything; {} build; seed {}; lease 2 s, session 3 s.",
+        "{}; {}; {}; Kafka {}; {cores} cores, shared by everything, {} scenarios at a time; {} build; seed {}; lease 2 s, session 3 s.",
         &today[..10],
         first_line(Command::new(env!("CARGO_BIN_EXE_nazar")).arg("--version")),
         first_line(Command::new("redis-server").arg("--version"))
@@ -140,6 +140,7 @@ fn circumstances(options: &Options) -> String {
             .next()
             .unwrap_or_default(),
         kafka_version(),
+        options.jobs(),
         if cfg!(debug_assertions) { "debug" } else { "release" },
         options.seed,
     )
