@@ -18,6 +18,7 @@ use serde_json::Value;
 pub const WAIT: Duration = Duration::from_secs(60);
 
 /// A prepared command line of `nazar run`.
+#[derive(Clone)]
 pub struct Daemon {
     arguments: Vec<String>,
     directory: PathBuf,
@@ -162,6 +163,13 @@ impl Running {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Ends it as a crash does, at once.
+    #[allow(dead_code)]
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub fn signal(&self, signal: &str) {

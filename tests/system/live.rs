@@ -110,10 +110,11 @@ fn a_killed_daemon_goes_on_from_its_checkpoint() {
         .set("checkpoint.every", "1s")
         // The broker is told of a death by its silence.
         .set("kafka.properties.session.timeout.ms", "6000");
+    let in_directory = |blobs: &str| prepared.clone().set("checkpoint.blobs", blobs);
     let generator = load.start("--for 25s --rate 1500 --partitions 3 --lateness 5s --inject usual");
     let mut read_again = 0;
     for blobs in ["redis", "redis", &blobs, &blobs] {
-        let mut daemon = Daemon::clone(&prepared).set("checkpoint.blobs", blobs).start();
+        let mut daemon = in_directory(blobs).start();
         let before = offsets_published(&redis, "killed");
         daemon.until("more is published", |_| offsets_published(&redis, "killed") > before + 500);
         let stored = |daemon: &Running| {
@@ -123,12 +124,12 @@ fn a_killed_daemon_goes_on_from_its_checkpoint() {
         read_again += consumed(&daemon);
         daemon.kill();
     }
-    let blobs = prepared.set("checkpoint.blobs", &blobs).start();
+    let daemon = in_directory(&blobs).start();
     generator.wait();
     let total = 25 * 1500;
-    blobs.until("everything is published", |_| offsets_published(&redis, "killed") == total);
-    assert!(blobs.log().contains("the checkpoint is restored"), "{}", blobs.log());
-    read_again += consumed(&blobs);
+    daemon.until("everything is published", |_| offsets_published(&redis, "killed") == total);
+    assert!(daemon.log().contains("the checkpoint is restored"), "{}", daemon.log());
+    read_again += consumed(&daemon);
     // Each of four kills has a second or two of the log read again, not the whole of it.
     assert!((total..2 * total).contains(&read_again), "{read_again} of {total} were read");
     let (code, report) = outcome(&load.verify(&redis.url(), "--latest-samples 2 --wait 60s"));
