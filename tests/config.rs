@@ -410,6 +410,19 @@ enable.auto.offset.store = true
     }
 
     #[test]
+    fn properties_that_the_group_protocol_refuses_are_named() {
+        let refused = errors(
+            "[kafka.properties]\n'group.protocol' = 'consumer'\n'session.timeout.ms' = 9000\n\
+             'partition.assignment.strategy' = 'range'\n'group.instance.id' = 'a'",
+        );
+        insta::assert_snapshot!(refused, @r#"
+        nazar.toml:3: kafka.properties.session.timeout.ms = "9000": cannot be set: with group.protocol=consumer the broker decides it: group.consumer.session.timeout.ms
+        nazar.toml:4: kafka.properties.partition.assignment.strategy = "range": cannot be set: with group.protocol=consumer the broker assigns: choose by group.remote.assignor
+        "#);
+        assert!(load("[kafka.properties]\n'session.timeout.ms' = 9000", &[], &[]).is_ok());
+    }
+
+    #[test]
     fn a_lease_has_a_sensible_length() {
         for lease in ["900ms", "301s"] {
             let file = format!("[redis]\nlease = '{lease}'");

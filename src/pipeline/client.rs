@@ -50,12 +50,21 @@ const NAMED_ELSEWHERE: [(&str, &str); 5] = [
 ];
 
 /// Properties that the broker decides with `group.protocol=consumer`; librdkafka does not
-/// start a client that sets one of them as well.
-const CLASSIC_PROTOCOL_ONLY: [&str; 4] = [
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-    "partition.assignment.strategy",
-    "group.protocol.type",
+/// start a client that sets one of them as well. Each with what to set instead.
+const CLASSIC_PROTOCOL_ONLY: [(&str, &str); 4] = [
+    (
+        "session.timeout.ms",
+        "with group.protocol=consumer the broker decides it: group.consumer.session.timeout.ms",
+    ),
+    (
+        "heartbeat.interval.ms",
+        "with group.protocol=consumer the broker decides it: group.consumer.heartbeat.interval.ms",
+    ),
+    (
+        "partition.assignment.strategy",
+        "with group.protocol=consumer the broker assigns: choose by group.remote.assignor",
+    ),
+    ("group.protocol.type", "group.protocol=consumer has no such thing"),
 ];
 
 /// Prefixes of properties that mean something to consumers only.
@@ -91,8 +100,22 @@ pub fn check_properties(kafka: &KafkaConfig) -> Result<(), RefusedProperty> {
         {
             return Err(refused(reason));
         }
+        if let Some(reason) = refused_by_group_protocol(kafka, key) {
+            return Err(refused(reason));
+        }
     }
     Ok(())
+}
+
+/// Why a property does not go together with the group protocol that is asked for.
+pub fn refused_by_group_protocol(kafka: &KafkaConfig, key: &str) -> Option<&'static str> {
+    let (_, reason) = CLASSIC_PROTOCOL_ONLY.iter().find(|(name, _)| *name == key)?;
+    let protocol = kafka.properties.get("group.protocol")?;
+    is_consumer_protocol(protocol).then_some(*reason)
+}
+
+fn is_consumer_protocol(protocol: &str) -> bool {
+    protocol.trim().eq_ignore_ascii_case("consumer")
 }
 
 /// What every client needs to reach the cluster.
@@ -120,7 +143,6 @@ pub fn consumer(kafka: &KafkaConfig, limits: &LimitsConfig, partitions: usize) -
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "false")
         .set("auto.offset.reset", "error")
-        .set("partition.assignment.strategy", "cooperative-sticky")
         // With the default of a second, a partition whose queue was full once idles for a
         // second after the reader has emptied it.
         .set("fetch.queue.backoff.ms", "5")
@@ -134,10 +156,12 @@ pub fn consumer(kafka: &KafkaConfig, limits: &LimitsConfig, partitions: usize) -
         // How long a fetch may wait at the end of the log: bounds how long a partition that
         // receives records waits behind one that does not, on the same connection.
         .set("fetch.wait.max.ms", "100");
+    if !kafka.properties.get("group.protocol").is_some_and(|value| is_consumer_protocol(value)) {
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+    }
     for (key, value) in &kafka.properties {
         config.set(key, value);
     }
-    strip_classic_protocol(kafka, &mut config);
     config
 }
 
@@ -152,6 +176,24 @@ pub fn lookup(kafka: &KafkaConfig) -> ClientConfig {
         }
     }
     config.set("isolation.level", "read_uncommitted");
+    config
+}
+
+/// Reads a single record of each of many partitions, to compare logs. It commits nothing and
+/// joins no group; librdkafka only wants a group's name before it assigns. It is told the end
+/// of a partition, which [`consumer`] must not be: here the position may move on it.
+pub fn one_record_each(kafka: &KafkaConfig) -> ClientConfig {
+    let mut config = lookup(kafka);
+    config
+        .set("group.id", &kafka.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("queued.min.messages", "1")
+        .set("queued.max.messages.kbytes", "64")
+        .set("fetch.message.max.bytes", "16384")
+        .set("fetch.wait.max.ms", "100");
     config
 }
 
@@ -174,18 +216,6 @@ pub fn producer(kafka: &KafkaConfig, limits: &LimitsConfig) -> ClientConfig {
         }
     }
     config
-}
-
-fn strip_classic_protocol(kafka: &KafkaConfig, config: &mut ClientConfig) {
-    if !config.get("group.protocol").is_some_and(|value| value.eq_ignore_ascii_case("consumer")) {
-        return;
-    }
-    for key in CLASSIC_PROTOCOL_ONLY {
-        if kafka.properties.contains_key(key) {
-            tracing::warn!(key, "ignoring a property that group.protocol=consumer does not allow");
-        }
-        config.remove(key);
-    }
 }
 
 #[cfg(test)]
@@ -254,12 +284,22 @@ mod tests {
 
     #[test]
     fn the_new_group_protocol_gets_no_classic_property() {
-        let asked = [("group.protocol", "consumer"), ("session.timeout.ms", "9000")];
-        let config = consumer(&kafka(&asked), &limits(1 << 28), 1);
-        assert_eq!(config.get("partition.assignment.strategy"), None);
-        assert_eq!(config.get("session.timeout.ms"), None);
-        let classic = consumer(&kafka(&[("session.timeout.ms", "9000")]), &limits(1 << 28), 1);
-        assert_eq!(classic.get("session.timeout.ms"), Some("9000"));
+        for protocol in ["consumer", "Consumer "] {
+            let asked = kafka(&[("group.protocol", protocol)]);
+            assert_eq!(check_properties(&asked), Ok(()));
+            let config = consumer(&asked, &limits(1 << 28), 1);
+            for (key, _) in CLASSIC_PROTOCOL_ONLY {
+                assert_eq!(config.get(key), None);
+                let both = kafka(&[("group.protocol", protocol), (key, "1")]);
+                let refused = check_properties(&both).unwrap_err().to_string();
+                assert!(refused.contains(key), "{refused}");
+                assert_eq!(check_properties(&kafka(&[(key, "1")])), Ok(()));
+            }
+        }
+        for classic in [&[][..], &[("group.protocol", "classic")]] {
+            let config = consumer(&kafka(classic), &limits(1 << 28), 1);
+            assert_eq!(config.get("partition.assignment.strategy"), Some("cooperative-sticky"));
+        }
     }
 
     #[test]

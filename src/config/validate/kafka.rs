@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::config::error::nearest;
 use crate::config::secret::is_secret_property;
 use crate::event::Kind;
+use crate::pipeline::client;
 
 const COMMITS: &str = "nazar commits what the sink has acknowledged; anything else loses records";
 
@@ -110,6 +111,10 @@ fn check_properties(config: &Config, rules: &mut Rules<'_>) {
         let path = format!("kafka.{table}.{name}");
         if let Some((_, reason)) = OURS.iter().find(|(ours, _)| ours == name) {
             rules.refuse(&path, format!("is not to be set here: {reason}"));
+            continue;
+        }
+        if let Some(reason) = client::refused_by_group_protocol(&config.kafka, name) {
+            rules.refuse(&path, format!("cannot be set: {reason}"));
             continue;
         }
         match refused_by_librdkafka(name, value) {
