@@ -158,6 +158,9 @@ pub struct Batch<'batch> {
     errors: Vec<PartitionError>,
 }
 
+/// librdkafka's words for `RD_KAFKA_RESP_ERR__LOG_TRUNCATION`.
+const TRUNCATION: &str = "log truncation detected";
+
 /// What librdkafka reports about a partition in the place of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionError {
@@ -173,6 +176,12 @@ impl PartitionError {
     pub fn is_out_of_range(&self) -> bool {
         self.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as i32
             || self.code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE as i32
+    }
+
+    /// A new leader does not have all that was read from the old one. librdkafka reports it as
+    /// an offset that is out of range, with the reason in the text alone.
+    pub fn is_truncation(&self) -> bool {
+        self.is_out_of_range() && self.text.contains(TRUNCATION)
     }
 }
 
@@ -340,5 +349,20 @@ unsafe fn read_header(
         }
         let name = CStr::from_ptr(name).to_string_lossy().into_owned();
         Some((name, bytes(value, size).map(<[u8]>::to_vec)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_tail_is_told_from_a_gap_by_librdkafkas_own_words() {
+        let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET as i32;
+        let error = |code, text: &str| PartitionError { code, offset: 0, text: text.into() };
+        let words = sys::RDKafkaErrorCode::LogTruncation.to_string();
+        assert!(error(code, &words).is_truncation(), "{words}");
+        assert!(!error(code, "fetch failed: Broker: Offset out of range").is_truncation());
+        assert!(!error(0, &words).is_truncation());
     }
 }

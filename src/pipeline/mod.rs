@@ -5,6 +5,7 @@ pub mod definitions;
 pub mod client;
 pub mod batch;
 pub mod offset;
+pub mod identity;
 pub mod watch;
 pub mod rebalance;
 pub mod read_order;

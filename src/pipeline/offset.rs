@@ -105,6 +105,8 @@ pub struct Discovered {
     pub leaders: BTreeMap<Partition, i32>,
     /// Topics that do not exist (or may not be seen), with the broker's reason.
     pub missing: Vec<(String, String)>,
+    /// Of the missing: those that a broker says do not exist.
+    pub unknown: BTreeSet<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,8 +157,11 @@ impl Lookup {
             let metadata = self.client.fetch_metadata(Some(name), ANSWER_TIMEOUT)?;
             for topic in metadata.topics().iter().filter(|topic| topic.name() == name) {
                 if let Some(error) = topic.error() {
-                    let reason = RDKafkaErrorCode::from(error).to_string();
-                    discovered.missing.push((name.clone(), reason));
+                    let code = RDKafkaErrorCode::from(error);
+                    if code == RDKafkaErrorCode::UnknownTopicOrPartition {
+                        discovered.unknown.insert(name.clone());
+                    }
+                    discovered.missing.push((name.clone(), code.to_string()));
                 }
                 for partition in topic.partitions() {
                     let id = Partition { kind: *kind, index: partition.id() };
@@ -165,6 +170,12 @@ impl Lookup {
             }
         }
         Ok(discovered)
+    }
+
+    /// The cluster's own name for itself. `None` from brokers that have none.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.drain_events();
+        self.client.client().fetch_cluster_id(ANSWER_TIMEOUT)
     }
 
     /// Succeeds if a topic exists that records are written to.

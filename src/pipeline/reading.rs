@@ -18,7 +18,7 @@ use crate::pipeline::rebalance::{
     Complaint, Rebalance, SourceContext, assign_partitions, unassign_partitions,
 };
 use crate::pipeline::source::{
-    Assigned, Flow, PartitionOwner, Shared, SourceError, SourceSettings, Turn,
+    Assigned, Flow, PartitionOwner, Seek, Shared, SourceError, SourceSettings, Turn,
 };
 use crate::pipeline::watch::LogBounds;
 
@@ -61,9 +61,9 @@ enum State {
     OutOfRange {
         since: Instant,
     },
-    /// The log ends before the next offset: it is another log, or lost its tail. Nothing that
-    /// could be read from here on would be what was asked for.
-    BeyondEnd,
+    /// It is another log, or lost its tail. Nothing that could be read from here on would be
+    /// what was asked for, until the owner asks for something else.
+    Replaced,
 }
 
 /// The loop of a source, with all that its thread owns.
@@ -74,7 +74,7 @@ pub(super) struct Reading<'a, O> {
     readers: BTreeMap<Partition, Reader<'a>>,
     buffer: BatchBuffer,
     candidates: Vec<Candidate<Partition>>,
-    seeks: Vec<(Partition, i64)>,
+    seeks: Vec<Seek>,
     turn: u64,
     rounds_seen: u64,
     end_check_due: Instant,
@@ -177,6 +177,9 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
             text = error.text,
             "read a partition"
         );
+        if error.is_truncation() {
+            self.replaced(id);
+        }
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<(), SourceError> {
@@ -193,7 +196,8 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
                 let id = self.settings.topics.partition(message.topic(), message.partition());
                 error!(topic = message.topic(), "a message came outside its partition's queue");
                 if let Some((id, reader)) = id.and_then(|id| Some((id, self.readers.get(&id)?))) {
-                    self.seeks.push((id, reader.next));
+                    let (partition, offset) = (id, reader.next);
+                    self.seeks.push(Seek { partition, offset, in_new_log: false });
                 }
                 Ok(())
             }
@@ -225,6 +229,9 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
             if let Some(reader) = self.open(id, state, next) {
                 self.readers.insert(id, reader);
                 offsets.push((id, Offset::Offset(next)));
+                if self.settings.log.replaced_by(id).is_some() {
+                    self.replaced(id);
+                }
             }
         }
         info!(partitions = offsets.len(), owned = self.readers.len(), "partitions assigned");
@@ -274,7 +281,8 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
 
     pub fn hand_over_all(&mut self) {
         let owned: Vec<Partition> = self.readers.keys().copied().collect();
-        owned.into_iter().for_each(|id| self.hand_over(id, false));
+        let lost = self.consumer.assignment_lost();
+        owned.into_iter().for_each(|id| self.hand_over(id, lost));
     }
 
     fn ids(&self, partitions: &TopicPartitionList) -> Vec<Partition> {
@@ -284,12 +292,20 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
     }
 
     fn apply_seeks(&mut self) {
-        for (id, offset) in std::mem::take(&mut self.seeks) {
+        for seek in std::mem::take(&mut self.seeks) {
+            let Seek { partition: id, offset, in_new_log } = seek;
+            let Some(reader) = self.readers.get_mut(&id) else { continue };
+            if reader.state == State::Replaced {
+                if !in_new_log {
+                    continue;
+                }
+                self.settings.log.accept(id);
+            }
             if let Err(error) = self.go_on_at(id, offset) {
                 let topic = self.settings.topics.name(id.kind);
                 error!(%error, topic, partition = id.index, offset, "seek");
                 // Without it the partition would be read from the wrong place.
-                self.seeks.push((id, offset));
+                self.seeks.push(seek);
             }
         }
     }
@@ -367,6 +383,10 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
             return;
         }
         reader.answer = Some(bounds.asked);
+        if self.settings.log.replaced_by(id).is_some() && reader.state != State::Replaced {
+            self.replaced(id);
+            return;
+        }
         match reader.state {
             State::Reading => {
                 let position = position.map_or(reader.next, |position| position.max(reader.next));
@@ -379,7 +399,7 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
                 }
             }
             State::OutOfRange { since } if bounds.asked > since => self.resume(id, bounds, now),
-            State::OutOfRange { .. } | State::Waiting | State::BeyondEnd => {}
+            State::OutOfRange { .. } | State::Waiting | State::Replaced => {}
         }
     }
 
@@ -388,15 +408,7 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let (topic, next) = (self.settings.topics.name(id.kind), reader.next);
         if next > bounds.end {
-            reader.state = State::BeyondEnd;
-            error!(
-                topic,
-                partition = id.index,
-                next,
-                end = bounds.end,
-                "the log ends before the next offset: the topic was re-created or lost records; \
-                 this partition is not read until a restart"
-            );
+            self.replaced(id);
             return;
         }
         // Retention may delete more while we resume; then the next answer continues from there.
@@ -417,6 +429,19 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
         if let Err(error) = self.go_on_at(id, from) {
             error!(%error, topic, partition = id.index, offset = from, "resume after a gap");
         }
+    }
+
+    /// The log is not the one that the next offset belongs to.
+    fn replaced(&mut self, id: Partition) {
+        let Some(reader) = self.readers.get_mut(&id) else { return };
+        reader.state = State::Replaced;
+        error!(
+            topic = self.settings.topics.name(id.kind),
+            partition = id.index,
+            next = reader.next,
+            "the topic was re-created or lost records: this is not the log that was read so far"
+        );
+        self.owner.replaced(id);
     }
 
     /// What librdkafka has handed out, bookkeeping records included.

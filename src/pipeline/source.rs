@@ -12,6 +12,9 @@
 //!   start on is delivered once, or was deleted before it could be read (`lost`), or holds no
 //!   record (compaction, aborted transactions and their markers).
 //! - After a seek that the owner asked for, the next records begin at that offset.
+//! - Offsets mean something only within one log. When the log of a partition is found to be
+//!   another one (the topic was deleted and made anew, or the log lost its tail), the owner is
+//!   told `replaced`, and gets nothing more of it until it says where in the new one to begin.
 //! - `quiet` is the broker's word, not a timer's: all records that were in the partition when
 //!   the stream time was read have been delivered. A partition that is held back, stalled or
 //!   unreachable is never called quiet.
@@ -63,18 +66,33 @@ pub enum Flow {
 /// What a turn of the loop asks of the owner; called at least every few milliseconds.
 pub struct Turn<'turn> {
     pub now: Instant,
-    seeks: &'turn mut Vec<(Partition, i64)>,
+    seeks: &'turn mut Vec<Seek>,
+}
+
+/// A place to go on at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seek {
+    pub partition: Partition,
+    pub offset: i64,
+    /// The offset was chosen knowing that the log was replaced.
+    pub in_new_log: bool,
 }
 
 impl<'turn> Turn<'turn> {
     /// Seeks are added to `seeks`.
-    pub fn new(now: Instant, seeks: &'turn mut Vec<(Partition, i64)>) -> Self {
+    pub fn new(now: Instant, seeks: &'turn mut Vec<Seek>) -> Self {
         Self { now, seeks }
     }
 
     /// Reads the partition from `offset` on; records fetched before are dropped.
     pub fn seek(&mut self, partition: Partition, offset: i64) {
-        self.seeks.push((partition, offset));
+        self.seeks.push(Seek { partition, offset, in_new_log: false });
+    }
+
+    /// After [`PartitionOwner::replaced`]: reads the log that is there now, from `offset` on. A
+    /// plain seek does not, since it may have been decided before the owner knew.
+    pub fn seek_in_new_log(&mut self, partition: Partition, offset: i64) {
+        self.seeks.push(Seek { partition, offset, in_new_log: true });
     }
 }
 
@@ -92,6 +110,12 @@ pub trait PartitionOwner: Send {
 
     /// The records in `[from, to)` were deleted before they were read; the next is at `to` or after.
     fn lost(&mut self, partition: Partition, from: i64, to: i64);
+
+    /// The log is no longer the one that was read so far: its topic was re-created, or it lost
+    /// its tail. Nothing of it is delivered until the owner asks with [`Turn::seek_in_new_log`]; one that does not leaves the
+    /// partition unread until the next start compares the logs
+    /// ([`crate::pipeline::identity`]). Said once per assignment.
+    fn replaced(&mut self, _partition: Partition) {}
 
     /// The partition held nothing unread when `stream_time` was read. `position` is its end;
     /// it may lie past the last record delivered, behind markers of transactions.

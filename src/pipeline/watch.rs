@@ -9,10 +9,16 @@
 //!   such claim: a dead broker or a slow consumer never makes a partition quiet.
 //! - **Lag**, as end of log − cursor, never below the start of the log.
 //! - **Gaps.** Where to go on when records were deleted before they were read.
+//! - **Identity.** A log only grows at its end and only shrinks at its start. Where the
+//!   answers say otherwise, or where a topic was gone and is back, it is another log, or one
+//!   that lost its tail: its generation goes up. librdkafka itself would read on in the new log
+//!   at the old offset. What this cannot see is a topic that was re-created *and* filled beyond
+//!   its old end between two questions; a start finds that out by fingerprints
+//!   ([`crate::pipeline::identity`]).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +26,7 @@ use arc_swap::ArcSwap;
 use tracing::{info, warn};
 
 use crate::pipeline::delivery::Partition;
+use crate::pipeline::identity::continuity::Continuity;
 use crate::pipeline::offset::{At, Discovered, Lookup, OffsetMap, by_leader};
 use crate::time::EventTime;
 
@@ -37,6 +44,8 @@ pub struct LogBounds {
     pub asked: Instant,
     /// The stream time read before the question was sent.
     pub stream_time: Option<EventTime>,
+    /// How often this process has seen the log being replaced.
+    pub generation: u32,
 }
 
 impl LogBounds {
@@ -61,6 +70,8 @@ pub struct LogState {
 pub struct LogView {
     state: Arc<ArcSwap<LogState>>,
     rounds: Arc<AtomicU64>,
+    /// The generations that owners have accepted as what they read now.
+    accepted: Arc<Mutex<BTreeMap<Partition, u32>>>,
 }
 
 impl LogView {
@@ -71,6 +82,25 @@ impl LogView {
     /// Grows with every answer, so that a reader can tell cheaply whether to look.
     pub fn rounds(&self) -> u64 {
         self.rounds.load(Ordering::Acquire)
+    }
+
+    /// The generation of a partition's log if it is not the one that is being read.
+    pub fn replaced_by(&self, partition: Partition) -> Option<u32> {
+        let generation = self.generation(partition);
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        (generation > accepted.get(&partition).copied().unwrap_or(0)).then_some(generation)
+    }
+
+    /// The log as it is now is the one to be read.
+    pub fn accept(&self, partition: Partition) {
+        let generation = self.generation(partition);
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.insert(partition, generation);
+    }
+
+    fn generation(&self, partition: Partition) -> u32 {
+        let state = self.state.load();
+        state.partitions.get(&partition).copied().flatten().map_or(0, |known| known.generation)
     }
 }
 
@@ -88,9 +118,16 @@ impl LogWatch {
         discovered: Discovered,
         stream_time: impl Fn() -> Option<EventTime> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let view = LogView { state: Arc::default(), rounds: Arc::default() };
+        let view =
+            LogView { state: Arc::default(), rounds: Arc::default(), accepted: Arc::default() };
         let stop = Arc::new(AtomicBool::new(false));
-        let asker = Asker { lookup, discovered, view: view.clone(), complaint: String::new() };
+        let asker = Asker {
+            lookup,
+            discovered,
+            view: view.clone(),
+            continuity: Continuity::default(),
+            complaint: String::new(),
+        };
         asker.publish(|_| ());
         let stopped = stop.clone();
         let run = move || asker.run(&stopped, stream_time);
@@ -118,6 +155,7 @@ struct Asker {
     lookup: Lookup,
     discovered: Discovered,
     view: LogView,
+    continuity: Continuity,
     /// The last error, to log each change once.
     complaint: String,
 }
@@ -163,13 +201,21 @@ impl Asker {
         let (asked, stream_time) = (Instant::now(), stream_time());
         let answer = |at| self.lookup.offsets_of_leader(partitions, at).map_err(|e| e.to_string());
         let (starts, ends): (OffsetMap, OffsetMap) = (answer(At::Start)?, answer(At::End)?);
-        self.publish(|known| {
-            for (partition, &end) in &ends {
-                let start = starts.get(partition).copied().unwrap_or(end);
-                let bounds = LogBounds { start, end, asked, stream_time };
-                known.insert(*partition, Some(bounds));
+        let mut news = Vec::new();
+        let log = self.view.load();
+        for (&partition, &end) in &ends {
+            let start = starts.get(&partition).copied().unwrap_or(end);
+            let answer = LogBounds { start, end, asked, stream_time, generation: 0 };
+            let known = log.partitions.get(&partition).copied().flatten();
+            if let Some(bounds) = self.continuity.judge(partition, known, answer) {
+                if known.is_some_and(|known| known.generation < bounds.generation) {
+                    let topic = self.lookup.topics().name(partition.kind);
+                    warn!(topic, partition = partition.index, start, end, "the log was replaced");
+                }
+                news.push((partition, Some(bounds)));
             }
-        });
+        }
+        self.publish(|known| known.extend(news));
         Ok(())
     }
 
@@ -186,12 +232,16 @@ impl Asker {
         if discovered.missing != self.discovered.missing && !discovered.missing.is_empty() {
             warn!(topics = ?discovered.missing, "topics are missing");
         }
+        let unknown =
+            |id: &Partition| discovered.unknown.contains(self.lookup.topics().name(id.kind));
+        let gone = self.discovered.leaders.keys().copied().filter(unknown).collect();
+        self.continuity.note_missing(gone);
         // A partition that metadata does not show for a moment is still a partition: it
         // stays, without a leader to ask, until the process ends.
         let mut leaders: BTreeMap<Partition, i32> =
             self.discovered.leaders.keys().map(|&id| (id, -1)).collect();
         leaders.extend(discovered.leaders);
-        self.discovered = Discovered { leaders, missing: discovered.missing };
+        self.discovered = Discovered { leaders, ..discovered };
         self.publish(|_| ());
     }
 
@@ -224,7 +274,8 @@ mod tests {
 
     #[test]
     fn lag_counts_what_can_still_be_read() {
-        let bounds = LogBounds { start: 100, end: 150, asked: Instant::now(), stream_time: None };
+        let asked = Instant::now();
+        let bounds = LogBounds { start: 100, end: 150, asked, stream_time: None, generation: 0 };
         let lags = [0, 100, 120, 150, 160].map(|cursor| bounds.lag_records(cursor));
         assert_eq!(lags, [50, 50, 30, 0, 0]);
     }

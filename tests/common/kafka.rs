@@ -28,6 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub struct Kafka {
     port: u16,
+    nodes: u16,
     dir: PathBuf,
     keeper: Child,
 }
@@ -74,7 +75,7 @@ impl Kafka {
                 .output()
                 .unwrap();
             if started.status.success() {
-                return Kafka { port, dir, keeper };
+                return Kafka { port, nodes: brokers, dir, keeper };
             }
             eprintln!("{}", String::from_utf8_lossy(&started.stderr));
             close(keeper);
@@ -86,19 +87,20 @@ impl Kafka {
         self.port
     }
 
-    /// `host:port`, for `bootstrap.servers`.
+    /// `host:port` of every broker, for `bootstrap.servers`.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let broker = |port| format!("127.0.0.1:{port}");
+        (self.port..self.port + self.nodes).map(broker).collect::<Vec<_>>().join(",")
     }
 
     /// SIGSTOP: the first broker keeps its connections, but answers nothing.
     pub fn freeze(&self) {
-        self.signal("-STOP");
+        self.signal(1, "-STOP");
     }
 
     /// SIGCONT.
     pub fn thaw(&self) {
-        self.signal("-CONT");
+        self.signal(1, "-CONT");
     }
 
     /// Ends the brokers, keeping their data for [`Kafka::restart`].
@@ -110,13 +112,18 @@ impl Kafka {
 
     /// SIGKILL to the first broker; returns once it is gone. Its data stay for [`Kafka::restart`].
     pub fn kill(&self) {
-        self.signal("-KILL");
+        self.signal(1, "-KILL");
         self.until("the broker is gone", || !self.runs());
     }
 
     /// The first broker's process.
     pub fn pid(&self) -> String {
-        std::fs::read_to_string(self.dir.join("broker-1/pid")).unwrap().trim().to_owned()
+        self.pid_of(1)
+    }
+
+    fn pid_of(&self, node: i32) -> String {
+        let file = self.dir.join(format!("broker-{node}/pid"));
+        std::fs::read_to_string(file).unwrap().trim().to_owned()
     }
 
     fn runs(&self) -> bool {
@@ -139,10 +146,40 @@ impl Kafka {
         assert!(status.unwrap().success());
     }
 
-    fn signal(&self, signal: &str) {
+    /// SIGKILL to one broker of a cluster, counted from 1.
+    pub fn kill_node(&self, node: i32) {
+        self.signal(node, "-KILL");
+    }
+
+    /// Starts a broker again that was killed.
+    pub fn restart_node(&self, node: i32) {
+        let status = script()
+            .args(["start", "--node", &node.to_string(), "--port", &self.port.to_string()])
+            .args(["--brokers", &self.nodes.to_string()])
+            .args(["--dir".as_ref(), self.dir.as_os_str()])
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The broker that leads a partition.
+    pub fn leader(&self, topic: &str, partition: i32) -> i32 {
+        let metadata = self.consumer().fetch_metadata(Some(topic), TIMEOUT).unwrap();
+        let partitions = metadata.topics()[0].partitions();
+        partitions.iter().find(|found| found.id() == partition).unwrap().leader()
+    }
+
+    /// How many replicas of a partition are in sync.
+    pub fn in_sync(&self, topic: &str, partition: i32) -> usize {
+        let metadata = self.consumer().fetch_metadata(Some(topic), TIMEOUT).unwrap();
+        let partitions = metadata.topics()[0].partitions();
+        partitions.iter().find(|found| found.id() == partition).unwrap().isr().len()
+    }
+
+    fn signal(&self, node: i32, signal: &str) {
         assert!(
             Command::new("sh")
-                .args(["-c", "kill $0 $1", signal, &self.pid()])
+                .args(["-c", "kill $0 $1", signal, &self.pid_of(node)])
                 .status()
                 .unwrap()
                 .success()
@@ -164,7 +201,19 @@ impl Kafka {
 
     /// Creates a topic with properties such as `("message.timestamp.type", "LogAppendTime")`.
     pub fn create_topic(&self, name: &str, partitions: i32, properties: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let replicas = TopicReplication::Fixed(i32::from(self.nodes.min(3)));
+        self.create_replicated(name, partitions, replicas, properties);
+    }
+
+    /// Creates a topic with replicas where the test wants them.
+    pub fn create_replicated(
+        &self,
+        name: &str,
+        partitions: i32,
+        replicas: TopicReplication<'_>,
+        properties: &[(&str, &str)],
+    ) {
+        let mut topic = NewTopic::new(name, partitions, replicas);
         for (key, value) in properties {
             topic = topic.set(key, value);
         }
