@@ -34,6 +34,7 @@ use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Ledger, Partition};
 use crate::pipeline::flush::{Checkpoints, Plan, Publisher, SinkGone, job_channel};
 use crate::pipeline::handover::{MergedState, Message, Reading, channel};
+use crate::pipeline::identity::{OtherCluster, check_cluster};
 use crate::pipeline::merge::{Merger, Position};
 use crate::pipeline::offset::{
     At, Discovered, Lookup, LookupError, OffsetMap, Topics, until_answered,
@@ -51,7 +52,7 @@ use crate::time::EventTime;
 use checkpoint::Keeper;
 use observe::{Backlog, MergeObserver, Overseer};
 use publish::{Audience, publish, wall_clock_millis};
-use resume::Resume;
+use resume::{Cursors, Resume};
 
 /// After a signal to stop, publishing what was read may take so long.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -178,19 +179,22 @@ pub async fn run(
     };
     merger.succeed(sink.predecessor().clone());
 
-    let cursors: OffsetMap = merger
-        .positions()
-        .iter()
-        .map(|(&partition, position)| (partition, position.cursor))
-        .collect();
+    let cursor = |(&partition, position): (&Partition, &Position)| {
+        (partition, (position.cursor, position.state.prints))
+    };
+    let known = Known {
+        cluster_id: keeper.cluster_id().map(str::to_owned),
+        cursors: merger.positions().iter().map(cursor).collect(),
+    };
     let log =
-        Log::find(&config, &definitions, topics.clone(), options, cursors, &health, stop.clone());
+        Log::find(&config, &definitions, topics.clone(), options, known, &health, stop.clone());
     let Some(log) = log.await? else {
         sink.release().await;
         return stopped_early(options, "Kafka");
     };
     health.topics_present.hold();
     log.resume.apply(&mut merger, &topics);
+    keeper.set_cluster_id(log.cluster_id.clone());
 
     let (outlet, inlet) = channel(usize_of(config.limits.in_flight_bytes / 2));
     let merged = Arc::new(MergedState::default());
@@ -380,6 +384,14 @@ struct Log {
     window_from: Option<EventTime>,
     /// How the logs stand to the cursors of a checkpoint.
     resume: Resume,
+    /// Where the brokers have one.
+    cluster_id: Option<String>,
+}
+
+/// What a checkpoint knows of the logs.
+struct Known {
+    cluster_id: Option<String>,
+    cursors: Cursors,
 }
 
 impl Log {
@@ -389,13 +401,14 @@ impl Log {
         definitions: &Definitions,
         topics: Topics,
         options: Options,
-        cursors: OffsetMap,
+        known: Known,
         health: &Arc<Health>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<Log>> {
         let by_window = config.kafka.start == crate::config::Start::Window;
         let from = EventTime::from_millis(wall_clock_millis()) - definitions.reach_back();
         let kafka = config.kafka.clone();
+        let prefix = config.redis.prefix.clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = stopping.clone();
         let health = health.clone();
@@ -408,15 +421,16 @@ impl Log {
                 let topic = &kafka.dead_letter_topic;
                 until_answered(&seen, || lookup.require(topic).inspect_err(hear))?;
             }
+            let cluster_id = lookup.cluster_id();
+            check_cluster(known.cluster_id.as_deref(), cluster_id.as_deref(), &prefix)?;
             let leaders = &discovered.leaders;
-            let (starts, resume) = if cursors.is_empty() {
+            let (starts, resume) = if known.cursors.is_empty() {
                 let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
                 (starts, Resume::default())
             } else {
-                let log_starts = until_answered(&seen, || lookup.offsets(leaders, At::Start))?;
-                let log_ends = until_answered(&seen, || lookup.offsets(leaders, At::End))?;
-                let resume = Resume::new(&cursors, &log_starts, &log_ends);
-                (resume.starts(&cursors, &log_starts), resume)
+                let ask = || resume::compare(&kafka, &lookup, leaders, &known.cursors);
+                let resume = until_answered(&seen, ask)?;
+                (resume.starts(), resume)
             };
             let ends = if options.bounded {
                 Some(Arc::new(until_answered(&seen, || lookup.offsets(leaders, At::End))?))
@@ -424,7 +438,7 @@ impl Log {
                 None
             };
             let (starts, window_from) = (Arc::new(starts), by_window.then_some(from));
-            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from, resume })
+            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from, resume, cluster_id })
         });
         tokio::select! {
             found = find => found.context("looking for topics panicked")?.map(Some),
@@ -618,5 +632,6 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
                     | RedisSinkError::Ended { .. }
             )
         ) || cause.is::<client::RefusedProperty>()
+            || cause.is::<OtherCluster>()
     })
 }

@@ -825,6 +825,10 @@ mod shipped {
         ttl_slack = "1h"
         entity_hashes = "boards"
 
+        [checkpoint]
+        every = "10s"
+        blobs = "redis"
+
         [limits]
         sketch_bytes = "64 MiB"
         state_bytes = "4 GiB"

@@ -1,6 +1,7 @@
 //! A delivery: what one range of one partition's offsets contributes, handed over once.
 
 use crate::event::{Kind, Metric, OrderStatus};
+use crate::pipeline::identity::Fingerprint;
 use crate::time::EventTime;
 
 /// A partition of a topic. Topics are numbered by the kind they carry.
@@ -190,6 +191,36 @@ pub struct PartitionState {
     pub ledger: Ledger,
     /// Records from here on refill the ids remembered against duplicates after a seek.
     pub warm_from: i64,
+    /// By which a start finds out whether the log is still the one that was read.
+    pub prints: Prints,
+}
+
+/// Fingerprints of records that were read: one near the end, and one well before it, which tells
+/// a log that lost its tail from another log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prints {
+    pub newest: Option<Fingerprint>,
+    pub older: Option<Fingerprint>,
+}
+
+/// The older fingerprint follows at least so far behind: further than a log that loses its tail
+/// usually loses, and near enough to read little again.
+const OLDER_BEHIND: i64 = 10_000;
+
+impl Prints {
+    /// The last record read, seldom enough that it costs nothing.
+    pub fn note(&mut self, print: Fingerprint) {
+        let behind = |older: Fingerprint| print.offset - older.offset;
+        if self.older.is_none_or(|older| behind(older) >= 2 * OLDER_BEHIND) {
+            self.older = self.newest.filter(|&newest| behind(newest) > 0).or(self.older);
+        }
+        self.newest = Some(print);
+    }
+
+    /// Newest first.
+    pub fn iter(&self) -> impl Iterator<Item = Fingerprint> {
+        self.newest.into_iter().chain(self.older)
+    }
 }
 
 /// One hand-over from the owner of a partition to the merger: the records in `[from, to)`.

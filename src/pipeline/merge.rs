@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::pipeline::checkpoint::{Capture, Cut};
 use crate::pipeline::clock::{Clock, Coverage};
 use crate::pipeline::definitions::Definitions;
-use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, SketchKey};
+use crate::pipeline::delivery::{Cells, Delivery, Partition, PartitionState, Prints, SketchKey};
 use crate::pipeline::distinct::{Distinct, Reserved, SketchId};
 use crate::pipeline::hll::Registers;
 use crate::pipeline::protocol::{Admission, Cursors, admit};
@@ -205,6 +205,18 @@ impl Merger {
     /// What was counted stays; what is missing is not known.
     pub fn restart_partition(&mut self, partition: Partition, start: i64) {
         self.positions.insert(partition, Position::start(start));
+        self.clock.lost(partition);
+    }
+
+    /// The log has lost its tail: what is written from `cursor` on is new.
+    pub fn cut_partition(&mut self, partition: Partition, cursor: i64) {
+        if let Some(position) = self.positions.get_mut(&partition) {
+            position.cursor = cursor;
+            position.state.warm_from = position.state.warm_from.min(cursor);
+            let prints = &mut position.state.prints;
+            *prints =
+                Prints { newest: prints.older.filter(|older| older.offset < cursor), older: None };
+        }
         self.clock.lost(partition);
     }
 

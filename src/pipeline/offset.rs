@@ -119,6 +119,8 @@ pub enum LookupError {
         "this broker does not find offsets by time; set kafka.start to earliest, committed or latest"
     )]
     NoOffsetsByTime,
+    #[error("the logs do not say whether they are those that were read before")]
+    Unanswered,
     #[error("missing topics: {0}")]
     Missing(String),
     #[error("stopped")]

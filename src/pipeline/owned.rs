@@ -12,6 +12,7 @@ use crate::pipeline::dedup::{Dedup, Seen};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Ledger, Partition, PartitionState};
 use crate::pipeline::delta::Delta;
+use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::merge::Position;
 use crate::pipeline::protocol::{Reach, Sent, Token, Verdict, Way};
 use crate::time::{EventTime, Span};
@@ -179,6 +180,13 @@ impl OwnedPartition {
         match outcome {
             Outcome::Malformed(_) | Outcome::Future => self.consecutive_rejects += 1,
             _ => self.consecutive_rejects = 0,
+        }
+    }
+
+    /// Keeps the fingerprint of the last record read.
+    pub fn note_print(&mut self, print: Fingerprint) {
+        if print.offset >= self.cursor {
+            self.state.prints.note(print);
         }
     }
 

@@ -20,6 +20,7 @@ use crate::pipeline::decode::{Decoded, Decoder};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Ledger, Partition};
 use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, ReadingFacts};
+use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::merge::Position;
 use crate::pipeline::offset::{OffsetMap, Topics};
 use crate::pipeline::owned::{Outcome, OwnedPartition};
@@ -277,6 +278,9 @@ impl PartitionOwner for Owner {
                 }
             }
         }
+        if let Some(print) = Fingerprint::of_last(batch) {
+            slot.owned.note_print(print);
+        }
         let rejects = slot.owned.consecutive_rejects();
         let after = slot.owned.ledger();
         let is_large = slot.owned.open_bytes() >= settings.delta_bytes_max;
@@ -304,6 +308,17 @@ impl PartitionOwner for Owner {
             topic.lost_to_retention.inc_by((to - from).max(0) as u64);
         }
         self.merger_gone |= self.links.outlet.tell(Message::Lost(partition)).is_err();
+    }
+
+    fn replaced(&mut self, partition: Partition) {
+        // Whether it lost its tail or is another log is found out by comparing records, which a
+        // start does for every partition before it believes an offset.
+        let topic = self.settings.topics.name(partition.kind);
+        let _ = self.links.failure.set(format!(
+            "topic {topic:?} partition {} was made anew or lost records; a restart compares the \
+             logs and goes on",
+            partition.index
+        ));
     }
 
     fn quiet(&mut self, partition: Partition, position: i64, stream_time: EventTime) {

@@ -71,7 +71,7 @@ impl Keeper {
     /// The configuration names a place that cannot be.
     pub fn new(config: &Config, token: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let blobs = if config.checkpoint.blobs == BLOBS_IN_REDIS {
-            Blobs::Redis(RedisBlobs::new(&config.redis)?)
+            Blobs::Redis(Box::new(RedisBlobs::new(&config.redis)?))
         } else {
             let store = StoreBlobs::new(&config.checkpoint, &config.redis.prefix);
             Blobs::Store(store.map_err(|error| {
@@ -157,6 +157,15 @@ impl Keeper {
         );
         (self.stored, self.cluster_id) = (stored, standing.cluster_id);
         Ok(Some(merger))
+    }
+
+    /// The cluster that the checkpoint's offsets belong to, where it is known.
+    pub fn cluster_id(&self) -> Option<&str> {
+        Some(self.cluster_id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    pub fn set_cluster_id(&mut self, id: Option<String>) {
+        self.cluster_id = id.unwrap_or_default();
     }
 
     /// Stores captures until there will be none. `stored` hears the cursors of every checkpoint

@@ -1,52 +1,111 @@
 //! How the logs stand to the cursors of a checkpoint: each difference by a rule, and said.
 //!
 //! ```text
-//!   log start ─────── cursor ─────── log end     goes on at the cursor
-//!   cursor ── log start                          goes on; the gap is counted when it is read
-//!   log end ── cursor                            another log under the same name: from its start
-//!   no cursor                                    a partition that was added: from its start
-//!   no log                                       a partition that is gone: holds nobody back
+//!   the record before the cursor is the one that was merged     goes on at the cursor
+//!   it was deleted, and the log starts after the cursor         goes on; the gap is counted when read
+//!   it is not there, but an older one is the same               the log lost its tail: goes on at the end
+//!   it is another one, or there is no log as long               another log: from its start
+//!   no cursor                                                   a partition that was added: from its start
+//!   no log                                                      a partition that is gone: holds nobody back
 //! ```
+//! [`continuation`] is the rule for logs with fingerprints; a partition of which nothing was read
+//! has none, and is judged by where the log ends.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tracing::warn;
 
-use crate::pipeline::delivery::Partition;
+use crate::config::KafkaConfig;
+use crate::pipeline::delivery::{Partition, Prints};
+use crate::pipeline::identity::{Continuation, Fingerprint, LogVerdict, continuation, verify_logs};
 use crate::pipeline::merge::Merger;
-use crate::pipeline::offset::{OffsetMap, Topics};
+use crate::pipeline::offset::{At, Lookup, LookupError, OffsetMap, Topics};
 
-/// The partitions that do not simply go on.
+/// How long records are waited for that a checkpoint remembers.
+const COMPARE_MAX: Duration = Duration::from_secs(10);
+
+/// Asks the logs about the cursors of a checkpoint.
+///
+/// # Errors
+/// Kafka does not answer (yet).
+pub fn compare(
+    kafka: &KafkaConfig,
+    lookup: &Lookup,
+    leaders: &BTreeMap<Partition, i32>,
+    cursors: &Cursors,
+) -> Result<Resume, LookupError> {
+    let log_starts = lookup.offsets(leaders, At::Start)?;
+    let log_ends = lookup.offsets(leaders, At::End)?;
+    let prints: Vec<(Partition, Fingerprint)> = cursors
+        .iter()
+        .filter(|(id, _)| log_starts.contains_key(id))
+        .flat_map(|(&id, (_, prints))| prints.iter().map(move |print| (id, print)))
+        .collect();
+    let verdicts = verify_logs(kafka, lookup, &prints, COMPARE_MAX);
+    if verdicts.len() != prints.len() {
+        return Err(LookupError::Unanswered);
+    }
+    let verdicts: Vec<_> =
+        prints.into_iter().zip(verdicts).map(|((id, print), (_, v))| (id, print, v)).collect();
+    Resume::new(cursors, &log_starts, &log_ends, &verdicts).ok_or(LookupError::Unanswered)
+}
+
+/// Where each partition's merged log ends, and how it is known again.
+pub type Cursors = BTreeMap<Partition, (i64, Prints)>;
+
+/// How each partition is read on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resume {
-    /// Where the new log begins.
-    remade: OffsetMap,
+    continued: BTreeMap<Partition, Continuation>,
+    /// Where the log of a partition begins that the checkpoint does not know.
     added: OffsetMap,
     gone: Vec<Partition>,
 }
 
 impl Resume {
-    pub fn new(cursors: &OffsetMap, log_starts: &OffsetMap, log_ends: &OffsetMap) -> Self {
+    /// `verdicts`: of all fingerprints, those of one partition newest first. `None`: a log did
+    /// not answer, so nothing may be concluded.
+    pub fn new(
+        cursors: &Cursors,
+        log_starts: &OffsetMap,
+        log_ends: &OffsetMap,
+        verdicts: &[(Partition, Fingerprint, LogVerdict)],
+    ) -> Option<Self> {
         let mut resume = Self::default();
         for (&partition, &start) in log_starts {
-            match cursors.get(&partition) {
-                None => drop(resume.added.insert(partition, start)),
-                Some(cursor) if log_ends.get(&partition).is_some_and(|end| cursor > end) => {
-                    resume.remade.insert(partition, start);
-                }
-                Some(_) => {}
-            }
+            let Some(&(cursor, _)) = cursors.get(&partition) else {
+                resume.added.insert(partition, start);
+                continue;
+            };
+            let of_partition: Vec<(Fingerprint, LogVerdict)> = verdicts
+                .iter()
+                .filter(|(id, ..)| *id == partition)
+                .map(|(_, print, verdict)| (*print, verdict.clone()))
+                .collect();
+            let is_beyond = log_ends.get(&partition).is_some_and(|&end| cursor > end);
+            let continued = match continuation(cursor, &of_partition) {
+                Continuation::Ask => return None,
+                _ if of_partition.is_empty() && is_beyond => Continuation::Anew { from: start },
+                continued => continued,
+            };
+            resume.continued.insert(partition, continued);
         }
         resume.gone = cursors.keys().copied().filter(|id| !log_starts.contains_key(id)).collect();
-        resume
+        Some(resume)
     }
 
     /// Where each partition is read from.
-    pub fn starts(&self, cursors: &OffsetMap, log_starts: &OffsetMap) -> OffsetMap {
-        let start = |(&partition, &log_start): (&Partition, &i64)| {
-            let goes_on = !self.remade.contains_key(&partition);
-            let cursor = cursors.get(&partition).filter(|_| goes_on);
-            (partition, cursor.copied().unwrap_or(log_start))
+    pub fn starts(&self) -> OffsetMap {
+        let from = |(&partition, &continued): (&Partition, &Continuation)| match continued {
+            Continuation::GoOn { from }
+            | Continuation::Gap { from, .. }
+            | Continuation::Truncated { from, .. }
+            | Continuation::Anew { from } => Some((partition, from)),
+            Continuation::Ask => None,
         };
-        log_starts.iter().map(start).collect()
+        let added = self.added.iter().map(|(&partition, &from)| (partition, from));
+        self.continued.iter().filter_map(from).chain(added).collect()
     }
 
     /// Whether nothing of the partition was known when the checkpoint was taken.
@@ -56,21 +115,43 @@ impl Resume {
 
     /// Lets restored state follow.
     pub fn apply(&self, merger: &mut Merger, topics: &Topics) {
-        for (&partition, &offset) in &self.remade {
-            let topic = topics.name(partition.kind);
-            warn!(
-                topic,
-                partition = partition.index,
-                offset,
-                "the log ends before the checkpoint's cursor: it was made anew or cut short, and \
-                 is read from its start; windows before are not complete"
-            );
-            merger.restart_partition(partition, offset);
+        for (&id, &continued) in &self.continued {
+            let (topic, partition) = (topics.name(id.kind), id.index);
+            match continued {
+                Continuation::GoOn { .. } | Continuation::Ask => {}
+                Continuation::Gap { from, to } => {
+                    warn!(
+                        topic,
+                        partition, from, to, "retention took records before they were read"
+                    );
+                }
+                Continuation::Truncated { from, reread_max } => {
+                    warn!(
+                        topic,
+                        partition,
+                        from,
+                        reread_max,
+                        "the log lost records that were counted, and is read on at its end; windows \
+                         before are not complete"
+                    );
+                    merger.cut_partition(id, from);
+                }
+                Continuation::Anew { from } => {
+                    warn!(
+                        topic,
+                        partition,
+                        from,
+                        "the log was made anew, and is read from its start; windows before are not \
+                         complete"
+                    );
+                    merger.restart_partition(id, from);
+                }
+            }
         }
-        for &partition in &self.gone {
-            let topic = topics.name(partition.kind);
-            warn!(topic, partition = partition.index, "the partition exists no more");
-            merger.forget_partition(partition);
+        for &id in &self.gone {
+            let topic = topics.name(id.kind);
+            warn!(topic, partition = id.index, "the partition exists no more");
+            merger.forget_partition(id);
         }
     }
 }
@@ -80,21 +161,43 @@ mod tests {
     use super::*;
     use crate::event::Kind;
 
+    fn id(index: i32) -> Partition {
+        Partition { kind: Kind::Click, index }
+    }
+
     fn offsets<const N: usize>(offsets: [(i32, i64); N]) -> OffsetMap {
-        offsets.map(|(index, offset)| (Partition { kind: Kind::Click, index }, offset)).into()
+        offsets.map(|(index, offset)| (id(index), offset)).into()
     }
 
     #[test]
     fn each_difference_has_its_rule() {
-        let cursors = offsets([(0, 50), (1, 5), (2, 500), (3, 100), (9, 7)]);
-        let log_starts = offsets([(0, 10), (1, 10), (2, 10), (3, 10), (4, 3)]);
-        let log_ends = offsets([(0, 100), (1, 100), (2, 100), (3, 100), (4, 100)]);
-        let resume = Resume::new(&cursors, &log_starts, &log_ends);
-        let starts = resume.starts(&cursors, &log_starts);
-        // Goes on; goes on before a gap; another log; at the very end; added.
-        assert_eq!(starts, offsets([(0, 50), (1, 5), (2, 10), (3, 100), (4, 3)]));
-        assert_eq!(resume.remade, offsets([(2, 10)]));
-        assert_eq!(resume.added, offsets([(4, 3)]));
-        assert_eq!(resume.gone.iter().map(|id| id.index).collect::<Vec<_>>(), [9]);
+        let print = |offset| Fingerprint { offset, kafka_millis: None, hash: 7 };
+        let cursors: Cursors = [(0, 50), (1, 5), (2, 500), (3, 100), (5, 80), (9, 7)]
+            .map(|(index, cursor)| (id(index), (cursor, Prints::default())))
+            .into();
+        let log_starts = offsets([(0, 10), (1, 10), (2, 10), (3, 10), (4, 3), (5, 10)]);
+        let log_ends = log_starts.keys().map(|&id| (id, 100)).collect();
+        let mut verdicts = vec![
+            (id(0), print(49), LogVerdict::Same),
+            (id(1), print(4), LogVerdict::GoneToRetention { log_start: 10 }),
+            (id(5), print(79), LogVerdict::Different { log_start: 10 }),
+            (id(5), print(29), LogVerdict::Same),
+        ];
+        let resume = Resume::new(&cursors, &log_starts, &log_ends, &verdicts).unwrap();
+        let expected = [
+            (0, Continuation::GoOn { from: 50 }),
+            (1, Continuation::Gap { from: 5, to: 10 }),
+            // Without a fingerprint, by the end of the log.
+            (2, Continuation::Anew { from: 10 }),
+            (3, Continuation::GoOn { from: 100 }),
+            (5, Continuation::Truncated { from: 30, reread_max: 50 }),
+        ];
+        assert_eq!(resume.continued, expected.map(|(index, how)| (id(index), how)).into());
+        let starts = offsets([(0, 50), (1, 5), (2, 10), (3, 100), (4, 3), (5, 30)]);
+        assert_eq!(resume.starts(), starts);
+        assert_eq!((resume.added, resume.gone), (offsets([(4, 3)]), vec![id(9)]));
+
+        verdicts[0].2 = LogVerdict::Unknown("no answer".into());
+        assert_eq!(Resume::new(&cursors, &log_starts, &log_ends, &verdicts), None);
     }
 }

@@ -18,7 +18,7 @@ use crate::sinks::redis::checkpoint::RedisBlobs;
 
 /// A place for blobs.
 pub enum Blobs {
-    Redis(RedisBlobs),
+    Redis(Box<RedisBlobs>),
     Store(StoreBlobs),
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nazar::event::Kind;
 use nazar::lag::{Lag, LagInput};
+use nazar::metrics::checkpoint::CheckpointReport;
 use nazar::metrics::{FlushPhase, Labels, Metrics, Pause, Rebalance, raise_to};
 use nazar::pipeline::delivery::{Ledger, Partition};
 use nazar::sinks::FlushReport;
@@ -145,6 +146,14 @@ fn flush(metrics: &Metrics, step: u64, wave: f64, now: Duration) {
         history_skipped: u64::from(step < 4),
     };
     flush.acknowledged(&report, now.as_secs_f64());
+    let report = CheckpointReport {
+        written_bytes: 90_000,
+        written_blobs: 12,
+        standing_blobs: 340,
+        standing_bytes: 9_000_000,
+    };
+    metrics.checkpoint.stored(&report, 0.08, now.as_secs_f64());
+    metrics.checkpoint.failed();
     let windows = flush.windows_closed.iter().zip(&flush.closed_through).zip([4, 20, 240, 3_600]);
     for ((closed, through), steps) in windows {
         closed.inc_by(u64::from(step.is_multiple_of(steps)));

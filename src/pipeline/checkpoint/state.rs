@@ -2,8 +2,9 @@
 
 use crate::event::Kind;
 use crate::pipeline::codec::{CodecError, Reader, Writer};
-use crate::pipeline::delivery::{Ledger, Partition, PartitionState};
+use crate::pipeline::delivery::{Ledger, Partition, PartitionState, Prints};
 use crate::pipeline::distinct::SketchOwner;
+use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::watermark::Watermark;
 use crate::time::EventTime;
 
@@ -68,6 +69,22 @@ pub fn write_state(writer: &mut Writer, state: &PartitionState) {
         writer.u64(count);
     }
     writer.i64(state.warm_from);
+    for print in [state.prints.newest, state.prints.older] {
+        writer.bool(print.is_some());
+        if let Some(Fingerprint { offset, kafka_millis, hash }) = print {
+            writer.i64(offset);
+            writer.option(kafka_millis);
+            writer.u64(hash);
+        }
+    }
+}
+
+fn read_print(reader: &mut Reader) -> Result<Option<Fingerprint>, CodecError> {
+    if !reader.bool()? {
+        return Ok(None);
+    }
+    let (offset, kafka_millis, hash) = (reader.i64()?, reader.option()?, reader.u64()?);
+    Ok(Some(Fingerprint { offset, kafka_millis, hash }))
 }
 
 pub fn read_state(reader: &mut Reader) -> Result<PartitionState, CodecError> {
@@ -97,7 +114,9 @@ pub fn read_state(reader: &mut Reader) -> Result<PartitionState, CodecError> {
         tombstone,
         foreign_currency,
     };
-    Ok(PartitionState { watermark, quiet, ledger, warm_from: reader.i64()? })
+    let warm_from = reader.i64()?;
+    let prints = Prints { newest: read_print(reader)?, older: read_print(reader)? };
+    Ok(PartitionState { watermark, quiet, ledger, warm_from, prints })
 }
 
 fn ledger_fields(ledger: &Ledger) -> [u64; 8] {
