@@ -21,6 +21,7 @@ pub mod dedup;
 pub mod delta;
 pub mod delivery;
 pub mod codec;
+pub mod wire;
 pub mod owned;
 pub mod owner;
 

@@ -48,6 +48,39 @@ impl Watermark {
         self.newest
     }
 
+    /// Records seen.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The event times of the last records, oldest first: [`Self::recent_len`] of them.
+    pub fn recent(&self) -> impl Iterator<Item = EventTime> + '_ {
+        (1..=Self::recent_len(self.seen) as u64).rev().map(|back| self.nth_last(back))
+    }
+
+    /// How many event times are remembered after so many records.
+    pub fn recent_len(seen: u64) -> usize {
+        seen.min(RECENT as u64) as usize
+    }
+
+    /// What [`Self::newest`], [`Self::seen`] and [`Self::recent`] told; `None` unless they
+    /// agree: there is a newest time, and as many recent ones as there must be, from the
+    /// first record on; and no more records than there are offsets.
+    pub fn from_parts(
+        newest: Option<EventTime>,
+        seen: u64,
+        recent: &[EventTime],
+    ) -> Option<Watermark> {
+        let agree = newest.is_some() == (seen > 0)
+            && recent.len() == Self::recent_len(seen)
+            && seen <= i64::MAX as u64;
+        let mut watermark = Watermark { newest, seen, ..Watermark::default() };
+        for (back, &time) in (1..=seen).zip(recent.iter().rev()) {
+            watermark.recent[((seen - back) % RECENT as u64) as usize] = time;
+        }
+        agree.then_some(watermark)
+    }
+
     /// C; `None` before the first record.
     pub fn watermark(&self, lateness: Span) -> Option<EventTime> {
         self.newest.map(|newest| newest - lateness)
@@ -95,7 +128,7 @@ impl Watermark {
     /// Passes a gap that ends at `limit` if enough recent records lie beyond it.
     #[cold]
     fn weigh_gap(&mut self, limit: EventTime, max_gap: Span) {
-        let len = self.seen.min(RECENT as u64) as usize;
+        let len = Self::recent_len(self.seen);
         let beyond = |time: &EventTime| *time > limit;
         let mut evidence: Vec<EventTime> =
             self.recent[..len].iter().copied().filter(beyond).collect();
@@ -173,6 +206,24 @@ mod tests {
         assert_eq!(late(94_999), Some(0));
         assert_eq!(late(93_999), Some(1000));
         assert_eq!(late(95_000), None);
+    }
+
+    #[test]
+    fn its_parts_make_it_again_and_have_to_agree() {
+        for records in [0, 1, 63, 64, 65, 200] {
+            let watermark = after((0..records).map(|n| 100 + n % 7));
+            let recent: Vec<EventTime> = watermark.recent().collect();
+            let last = (0..records).rev().take(RECENT).map(|n| (100 + n % 7) * 1000);
+            assert!(recent.iter().rev().map(|time| time.millis()).eq(last), "{records}");
+            let (newest, seen) = (watermark.newest(), watermark.seen());
+            assert_eq!(Watermark::from_parts(newest, seen, &recent), Some(watermark));
+            assert_eq!(
+                Watermark::from_parts(newest.xor(Some(EventTime::MIN)), seen, &recent),
+                None
+            );
+            let longer = [&recent[..], &[EventTime::MIN]].concat();
+            assert_eq!(Watermark::from_parts(newest, seen, &longer), None);
+        }
     }
 
     /// The rule as it is written, over the whole log.
