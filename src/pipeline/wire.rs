@@ -24,6 +24,12 @@
 //! adds up, or whether names are distinct. There is no checksum, since Redis hands over a value
 //! whole or not at all; a bit that its memory or disk has turned may go unnoticed.
 //!
+//! A delivery takes about 12 bytes a record and is not compressed. On those of `benches/wire.rs`,
+//! zstd (level 1) saved 23 % of a backlog's and 31 % of a second's, at 1.4 ns a byte to pack and
+//! 1 ns to unpack; level 3 one point more at twice the time; lz4 9 to 10 %. That is worth having
+//! where bytes stay, but these live for one checkpoint; and what an input can grow to would
+//! rest on a length that it states itself.
+//!
 //! The version changes with any change of the form. An instance that meets another version
 //! refuses it, the leader merges nothing of that partition, and the owner's records stay in Kafka:
 //! that is how a rolling upgrade waits instead of going wrong.
