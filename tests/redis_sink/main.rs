@@ -4,6 +4,8 @@
 mod content;
 mod fixture;
 mod lease;
+mod outbox;
+mod outbox_cost;
 mod scripts;
 #[path = "../common/redis.rs"]
 mod server;

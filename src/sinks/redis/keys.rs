@@ -2,7 +2,8 @@
 //!
 //! Keys of the atomic views carry the hash tag `{prefix}`, so that one Redis Cluster slot
 //! holds them and one script may swap them. The hashes of single entities carry none: they
-//! are read one by one and may spread.
+//! are read one by one and may spread. What belongs to one partition carries its own,
+//! `{prefix:topic:partition}`.
 //!
 //! Ids are percent-encoded outside `[A-Za-z0-9._-]`, so an id can never end a key part, open
 //! a hash tag, or act as a pattern. An encoded id longer than [`ID_BYTES_MAX`] is cut and
@@ -128,6 +129,16 @@ impl Keys {
         format!("{}:{}:{}", self.prefix, encode(dimension), encode(id))
     }
 
+    /// Private: the stream of deliveries of one partition that wait for the leader.
+    pub fn outbox(&self, topic: &str, partition: i32) -> String {
+        self.of_partition(topic, partition, "outbox")
+    }
+
+    /// Private: whose the outbox is, and what it holds.
+    pub fn owner(&self, topic: &str, partition: i32) -> String {
+        self.of_partition(topic, partition, "owner")
+    }
+
     /// A view on its way: its name carries the writer's token and the sequence number of the
     /// attempt, so no two attempts ever share a key.
     pub fn staged(&self, token: &str, seq: u64, number: usize) -> String {
@@ -145,6 +156,12 @@ impl Keys {
             Place::Latest => self.tagged(name),
             Place::Closed(end) => self.tagged(&format!("closed:{name}:{end}")),
         }
+    }
+
+    /// Each partition has a slot of its own: outboxes spread over a Cluster, and one script may
+    /// touch all keys of a partition.
+    fn of_partition(&self, topic: &str, partition: i32, name: &str) -> String {
+        format!("{{{}:{}:{partition}}}:{name}", self.prefix, encode(topic))
     }
 
     fn tagged(&self, name: &str) -> String {
@@ -215,6 +232,8 @@ mod tests {
             keys.schema(),
             keys.flushes(),
             keys.staged("t0", 7, 3),
+            keys.outbox("shop.click_v2", 11),
+            keys.owner("a:b", 0),
             keys.patterns().join("\n"),
         ];
         insta::assert_snapshot!(listing.join("\n"), @r"
@@ -239,6 +258,8 @@ mod tests {
         {nazar}:schema
         {nazar}:flushes
         {nazar}:tmp:t0:7:3
+        {nazar:shop.click_v2:11}:outbox
+        {nazar:a%3Ab:0}:owner
         {nazar}:*
         {nazar:*
         nazar:*

@@ -22,7 +22,8 @@
 //! `entities` what of it changed, `commands` and `scripts` how, `lineage` whether it landed,
 //! `connection` and [`error`] what to do if not; `publish`, `closed`, `single` and `session` are
 //! the steps that use them. [`schema`] describes all of it to readers;
-//! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix.
+//! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix. [`outbox`] is apart
+//! from all that: it carries deliveries between instances.
 
 pub mod keys;
 
@@ -45,6 +46,8 @@ pub mod checkpoint;
 mod connection;
 
 pub mod error;
+
+pub mod outbox;
 
 pub mod health;
 

@@ -205,6 +205,9 @@ pub fn describe(prefix: &str, currency: &str) -> Vec<(String, String)> {
     {
         add(format!("{tag}:{name}"), kind, "", "private");
     }
+    for (name, kind) in [("outbox", "stream"), ("owner", "hash")] {
+        add(format!("{{{prefix}:<topic>:<partition>}}:{name}"), kind, "", "private");
+    }
     entries
 }
 
