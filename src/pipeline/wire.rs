@@ -11,7 +11,7 @@
 //!
 //! The values are those of [`super::codec`]. The topic is not in it: its reader knows from
 //! where it has the bytes, and both sides number topics by the kind they carry. Numbers on the
-//! wire are the format's own ([`Code`]), so that reordering an enum changes no bytes.
+//! wire are the format's own (`Code`), so that reordering an enum changes no bytes.
 //!
 //! Names keep their order, because cells refer to them by index. Cells and users are sorted
 //! within their pane, for the sake of small differences: their order has no meaning, and what

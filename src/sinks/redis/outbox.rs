@@ -50,7 +50,7 @@
 //! bytes (a second of live traffic, 1,420 records). One connection, one append after the other,
 //! 12 outboxes, 2,400 deliveries; Redis 7.0 on the same two shared cores; processor time and
 //! memory by INFO before and after (`tests/redis_sink/outbox_cost.rs`). One run on a busy machine:
-//! times are good to a factor of two, bytes are exact.
+//! times are good to a factor of two, bytes come out the same each time.
 //!
 //! | | 50,000 bytes | 16,500 bytes |
 //! |---|---|---|
