@@ -50,7 +50,9 @@ use nazar::pipeline::definitions::Definitions;
 use nazar::pipeline::delivery::{Delivery, Partition};
 use nazar::pipeline::merge::{Merger, Position};
 use nazar::pipeline::owned::OwnedPartition;
-use nazar::pipeline::protocol::{Admission, Token};
+use nazar::pipeline::protocol::{Admission, Token, Way};
+
+const WAY: Way = Way::Memory(Token::new(1));
 use nazar::time::EventTime;
 
 #[global_allocator]
@@ -96,8 +98,8 @@ impl Names {
 impl Storefront {
     fn new(definitions: &Arc<Definitions>) -> Self {
         let owner = |partition| {
-            let (definitions, token) = (definitions.clone(), Token::new(1));
-            OwnedPartition::start(partition, Position::start(0), definitions, token)
+            let definitions = definitions.clone();
+            OwnedPartition::start(partition, Position::start(0), definitions)
         };
         let owners = partitions().map(|partition| (partition, (owner(partition), 0))).collect();
         Self { owners, random: 42, events: 0, names: Names::new() }
@@ -115,7 +117,7 @@ impl Storefront {
     /// The deliveries of all partitions for the next [`ROUND`] of event time.
     fn round(&mut self) -> Vec<Delivery> {
         (0..EVENTS_PER_ROUND).for_each(|_| self.event());
-        self.owners.values_mut().filter_map(|(owner, _)| owner.take()).collect()
+        self.owners.values_mut().filter_map(|(owner, _)| owner.take(WAY)).collect()
     }
 
     fn event(&mut self) {

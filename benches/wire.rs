@@ -38,7 +38,7 @@ use nazar::pipeline::decode::{DecodeLimits, Decoder};
 use nazar::pipeline::delivery::{Delivery, Partition};
 use nazar::pipeline::merge::Position;
 use nazar::pipeline::owned::OwnedPartition;
-use nazar::pipeline::protocol::Token;
+use nazar::pipeline::protocol::Way;
 use nazar::pipeline::wire;
 use nazar::time::EventTime;
 
@@ -63,8 +63,7 @@ fn deliveries(
     let limits = DecodeLimits { record_bytes_max: 1 << 20, id_bytes_max: 256 };
     let mut decoder = Decoder::new(&config.fields, &definitions, limits);
     let partition = Partition { kind: Kind::Click, index: 0 };
-    let token = Token::new(1);
-    let mut owned = OwnedPartition::start(partition, Position::start(0), definitions, token);
+    let mut owned = OwnedPartition::start(partition, Position::start(0), definitions);
     let records = Workload::new(WorkloadConfig {
         seed: 1,
         schedule,
@@ -88,7 +87,7 @@ fn deliveries(
             owned.record(offset, &decoded, Some(record.create_time_ms))
         });
         if is_full(&owned, record.intended_ms) {
-            taken.extend(owned.take());
+            taken.extend(owned.take(Way::Outbox));
         }
         if taken.len() == count + WARM_UP {
             break;

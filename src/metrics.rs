@@ -11,6 +11,7 @@ pub mod checkpoint;
 mod define;
 mod histogram;
 mod series;
+pub mod team;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use define::Define;
 pub use define::Definition;
 pub use histogram::Histogram;
 pub use series::{HeldBackBy, LagSeries, Timestamp};
+use team::TeamMetrics;
 
 /// The label values that depend on configuration or belong to other modules.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,6 +96,7 @@ pub struct Metrics {
     pub flush: FlushMetrics,
     pub redis: RedisMetrics,
     pub checkpoint: CheckpointMetrics,
+    pub team: Arc<TeamMetrics>,
 }
 
 /// What is counted by topic.
@@ -181,8 +184,9 @@ impl Metrics {
         let flush = FlushMetrics::new(&mut define, labels);
         let redis = RedisMetrics::new(&mut define, labels);
         let checkpoint = CheckpointMetrics::new(&mut define);
+        let team = Arc::new(TeamMetrics::new(&mut define));
         let scrape = Mutex::new(());
-        Metrics { define, scrape, topics, kafka, time, merge, flush, redis, checkpoint }
+        Metrics { define, scrape, topics, kafka, time, merge, flush, redis, checkpoint, team }
     }
 
     /// Adds CPU, memory and file descriptors of this process, where the platform tells them.

@@ -6,18 +6,22 @@
 //! what it has, the sink writes it; then the process ends, with a deadline on the whole.
 
 mod checkpoint;
+mod courier;
+mod feed;
+mod lead;
+mod log;
 mod observe;
 mod publish;
 mod resume;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -25,37 +29,39 @@ use crate::event::Kind;
 use crate::health::Health;
 use crate::http::{Pages, Server};
 use crate::metrics::{Labels, Metrics, raise_to};
-use crate::pipeline::checkpoint::line::capture_line;
 use crate::pipeline::client;
 use crate::pipeline::clock::Coverage;
 use crate::pipeline::dead_letter::DeadLetters;
 use crate::pipeline::decode::{DecodeLimits, Decoder, Malformed};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Ledger, Partition};
-use crate::pipeline::flush::{Checkpoints, Plan, Publisher, SinkGone, job_channel};
-use crate::pipeline::handover::{MergedState, Message, Reading, channel};
-use crate::pipeline::identity::{OtherCluster, check_cluster};
-use crate::pipeline::merge::{Merger, Position};
-use crate::pipeline::offset::{
-    At, Discovered, Lookup, LookupError, OffsetMap, Topics, until_answered,
-};
+use crate::pipeline::flush::SinkGone;
+use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, channel};
+use crate::pipeline::identity::OtherCluster;
+use crate::pipeline::merge::Merger;
+use crate::pipeline::offset::{OffsetMap, Topics};
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
-use crate::pipeline::protocol::{Gate, Token};
+use crate::pipeline::protocol::Token;
+use crate::pipeline::role::Role;
 use crate::pipeline::source::{Source, SourceSettings};
 use crate::pipeline::watch::LogWatch;
 use crate::sinks::redis::RedisSink;
+use crate::sinks::redis::checkpoint::ManifestStore;
 use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
 use crate::sinks::redis::health::RedisHealth;
 use crate::sinks::redis::lease::draw_token;
-use crate::time::EventTime;
+use crate::sinks::redis::outbox::Outboxes;
 
-use checkpoint::Keeper;
-use observe::{Backlog, MergeObserver, Overseer};
-use publish::{Audience, publish, wall_clock_millis};
-use resume::{Cursors, Resume};
+use courier::{Courier, Relay};
+use log::Log;
+use observe::{Backlog, Overseer};
 
 /// After a signal to stop, publishing what was read may take so long.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
+/// A follower appends its last deliveries within so long.
+const FOLLOWER_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// One append takes less, unless Redis is away.
+const LAST_APPEND: Duration = Duration::from_millis(100);
 /// Leaving the consumer group may take so long.
 const LEAVE_MAX: Duration = Duration::from_secs(6);
 /// A reading loop turns every few milliseconds; answering a rebalance may take seconds.
@@ -157,151 +163,158 @@ pub async fn run(
         &token.to_string(),
     )?;
     let redis = sink.health();
-    let claim = until_stopped(stop.clone(), sink.claim());
-    let Some(sink) = said_while_waiting(claim, &redis, &health).await else {
-        return stopped_early(options, "Redis");
-    };
-    let mut sink = sink?;
-    health.redis_usable.hold();
+    let parts = Arc::new(Parts {
+        merged: Arc::default(),
+        reading: Arc::default(),
+        failure: Failure::default(),
+        redis,
+        token,
+        config,
+        options,
+        definitions,
+        topics,
+        health,
+        metrics,
+    });
+    let Parts { config, definitions, topics, health, metrics, .. } = &*parts;
 
-    let mut keeper = Keeper::new(&config, &token.to_string(), metrics.clone())?;
-    let Some(restored) = until_stopped(stop.clone(), keeper.restore(&definitions)).await else {
-        sink.release().await;
-        return stopped_early(options, "the checkpoint");
-    };
-    let mut merger = match restored? {
-        Some(merger) => merger,
-        None => {
-            let mut merger = Merger::new(definitions.clone());
-            merger.keep_journal();
-            merger
+    // Who holds the lease leads. A bounded run waits for it; others follow meanwhile.
+    let mut claim = tokio::spawn(sink.claim());
+    let claimed = tokio::select! {
+        claimed = lead::claimed(&mut claim, &parts) => claimed,
+        () = stopped(stop.clone()) => {
+            claim.abort();
+            return stopped_early(options, "Redis");
         }
     };
-    merger.succeed(sink.predecessor().clone());
-
-    let cursor = |(&partition, position): (&Partition, &Position)| {
-        (partition, (position.cursor, position.state.prints))
-    };
-    let known = Known {
-        cluster_id: keeper.cluster_id().map(str::to_owned),
-        cursors: merger.positions().iter().map(cursor).collect(),
-    };
-    let log =
-        Log::find(&config, &definitions, topics.clone(), options, known, &health, stop.clone());
-    let Some(log) = log.await? else {
-        sink.release().await;
-        return stopped_early(options, "Kafka");
-    };
-    health.topics_present.hold();
-    log.resume.apply(&mut merger, &topics);
-    keeper.set_cluster_id(log.cluster_id.clone());
+    let mut sink = claimed.transpose()?;
+    health.redis_usable.hold();
 
     let (outlet, inlet) = channel(usize_of(config.limits.in_flight_bytes / 2));
-    let merged = Arc::new(MergedState::default());
-    let reading = Arc::new(Reading::default());
-    for (&partition, &start) in log.starts.iter() {
-        let position = merger.position(partition).cloned();
-        merged.set_position(partition, position.unwrap_or_else(|| Position::start(start)));
-        let coverage = log.coverage(partition, start);
-        outlet.tell(Message::Partition { partition, start, coverage })?;
-    }
-    outlet.tell(Message::TopologyKnown)?;
-    merged.set_stream_time(merger.clock().stream_time());
+    let (role, openings) = Role::new(token);
+    let role = Arc::new(role);
+    let mut prepared = None;
+    let (lookup, discovered, ends) = if let Some(sink) = &mut sink {
+        let Some(ready) = lead::prepare(&parts, sink.predecessor(), stop.clone()).await? else {
+            sink.release().await;
+            return stopped_early(options, "Kafka");
+        };
+        let (ready, lookup, discovered) = ready.split();
+        let ends = ready.ends.clone();
+        prepared = Some(ready);
+        role.begin_to_lead();
+        (lookup, discovered, ends)
+    } else {
+        let Some((lookup, discovered)) = Log::look(&parts, stop.clone()).await? else {
+            claim.abort();
+            return stopped_early(options, "Kafka");
+        };
+        (lookup, discovered, None)
+    };
+    health.topics_present.hold();
+    let partitions = discovered.leaders.len();
     let stream_time = {
-        let merged = merged.clone();
+        let merged = parts.merged.clone();
         move || merged.stream_time()
     };
-    let log_watch = LogWatch::start(log.lookup, log.discovered, stream_time)
-        .context("start the log watcher")?;
+    let log_watch =
+        LogWatch::start(lookup, discovered, stream_time).context("start the log watcher")?;
 
-    let (jobs, job_receiver) = job_channel();
-    let all_windows = job_receiver.all_windows();
-    let (capture_sender, captures) = capture_line();
-    let published: OffsetMap = sink.predecessor().offsets.iter().collect();
-    let plan = Plan {
-        definitions: definitions.clone(),
-        flush: config.redis.flush,
-        refresh: config.refresh_by_window(),
-        closed_keep: (config.redis.closed_keep > 0).then_some(config.redis.closed_keep),
-        unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
-        state_bytes_max: usize_of(config.limits.state_bytes),
-        bounded: log.ends.as_deref().cloned(),
-        gate: Gate::new(published.iter().map(|(&partition, &offset)| (partition, offset))),
-        checkpoints: Some(Checkpoints { every: config.checkpoint.every, line: capture_sender }),
-    };
-    let observer = MergeObserver::new(metrics.clone(), health.pulse("merge", MERGE_PULSE));
-    let publisher = Publisher::new(plan, merger, inlet, merged.clone(), jobs, observer);
-    let merger = tokio::task::spawn_blocking(move || publisher.run());
-
-    let published = Arc::new(published);
-    let dead_letters = dead_letters(&config)?;
-    let failure = Failure::default();
+    let published = prepared.as_ref().map(|ready| ready.published.clone()).unwrap_or_default();
+    let dead_letters = dead_letters(config)?;
     let links = |pulse| OwnerLinks {
         outlet: outlet.clone(),
-        merged: merged.clone(),
-        reading: reading.clone(),
+        role: role.clone(),
+        merged: parts.merged.clone(),
+        reading: parts.reading.clone(),
         dead_letters: dead_letters.clone(),
         metrics: metrics.clone(),
-        failure: failure.clone(),
+        failure: parts.failure.clone(),
         pulse,
     };
     let mut sources = Vec::new();
     for handle in 0..config.kafka.handles {
         let settings = SourceSettings {
             topics: topics.clone(),
-            client: client::consumer(&config.kafka, &config.limits, log.starts.len()),
-            starts: log.starts.clone(),
-            ends: log.ends.clone(),
+            client: client::consumer(&config.kafka, &config.limits, partitions),
+            starts: Arc::default(),
+            ends: ends.clone(),
             log: log_watch.view(),
             max_skew: definitions.max_skew,
         };
         let pulse = health.pulse(format!("poll {handle}"), POLL_PULSE);
-        let owner = owner(&config, &definitions, &topics, token, published.clone(), links(pulse));
+        let owner = owner(config, definitions, topics, published.clone(), links(pulse));
         sources.push(Source::start(&format!("source-{handle}"), settings, owner)?);
     }
     let sources = Arc::new(sources);
 
-    let committers = sources.clone();
-    let audience = Audience {
-        metrics: metrics.clone(),
-        health: health.clone(),
-        pulse: health.pulse("sink", SINK_PULSE),
+    // The courier takes the outboxes of partitions that begin here, and fills them while this
+    // process follows.
+    let (deliveries, delivered) = mpsc::channel(4);
+    let courier = {
+        let courier = Courier {
+            outboxes: Outboxes::new(&config.redis, &config.topics, Outboxes::BYTES_MAX)?,
+            manifests: ManifestStore::new(&config.redis, &token.to_string())?,
+            role: role.clone(),
+            merged: parts.merged.clone(),
+            metrics: metrics.team.clone(),
+        };
+        let commit = committer(&sources);
+        tokio::spawn(courier.run(openings, delivered, commit))
     };
-    let lost = {
-        let redis = redis.clone();
-        move || redis.republishes()
-    };
-    let mut sink_task = tokio::spawn(publish(sink, job_receiver, audience, lost));
-    // For other people's lag tools: what a restart will not read again.
-    let keeper = tokio::spawn(keeper.run(captures, move |cursors| {
-        committers.iter().for_each(|source| source.commit(cursors.iter().copied()));
-    }));
+    let mut relay = None;
+    let mut leadership = None;
+    match (sink, prepared) {
+        (Some(sink), Some(ready)) => {
+            leadership =
+                Some(lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?);
+        }
+        _ => {
+            courier::say_following();
+            health.first_flush.hold();
+            relay = Some(Relay::start(inlet, deliveries)?);
+        }
+    }
     let mut overseer = Overseer {
         metrics: metrics.clone(),
         health: health.clone(),
         topics: topics.clone(),
         log: log_watch.view(),
-        merged: merged.clone(),
-        reading: reading.clone(),
-        redis,
+        merged: parts.merged.clone(),
+        reading: parts.reading.clone(),
+        redis: parts.redis.clone(),
         drained_millis: BTreeMap::new(),
         said: None,
         unassigned_since: None,
-        all_windows,
+        all_windows: leadership.as_ref().map(|leadership| leadership.all_windows.clone()),
         backlog: Backlog::default(),
     };
 
     // Running. What ends it: a signal, a bounded run's end, or a part that cannot go on.
-    let mut merger = merger;
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let ending = loop {
         tokio::select! {
-            ended = &mut merger => break Ending::Merger(Box::new(ended.context("the merger panicked")?)),
-            failed = &mut sink_task => break Ending::Sink(failed.context("the sink panicked")?),
+            ending = lead::ended(leadership.as_mut()) => break ending?,
+            claimed = &mut claim, if relay.is_some() => {
+                let mut sink = claimed.context("the claim panicked")??;
+                let prepared = lead::prepare(&parts, sink.predecessor(), stop.clone()).await?;
+                let inlet = relay.take().and_then(Relay::stop);
+                let (Some(ready), Some(inlet)) = (prepared, inlet) else {
+                    sink.release().await;
+                    break Ending::Stopped;
+                };
+                let (ready, ..) = ready.split();
+                role.begin_to_lead();
+                let began = lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?;
+                overseer.all_windows = Some(began.all_windows.clone());
+                leadership = Some(began);
+            }
             () = stopped(stop.clone()) => break Ending::Stopped,
             _ = look.tick() => {
                 overseer.look();
-                count_dead_letters(&metrics, &dead_letters);
+                metrics.team.leads.set(i64::from(leadership.is_some()));
+                add_partitions(&parts, &log_watch, &outlet, leadership.is_some());
+                count_dead_letters(metrics, &dead_letters);
                 if sources.iter().any(Source::is_finished) {
                     break Ending::Source;
                 }
@@ -312,41 +325,39 @@ pub async fn run(
     // Draining.
     health.serving.fail("is shutting down");
     info!("draining");
+    claim.abort();
     sources.iter().for_each(Source::stop);
-    let drain = async {
-        let merger = match ending {
-            Ending::Merger(merger) => *merger,
-            // Without an error it ends after the last flush only: the merger has sent that, and
-            // is about to notice that it was written.
-            Ending::Sink(result) => {
-                result?;
-                merger.await.context("the merger panicked")?
-            }
-            Ending::Stopped | Ending::Source => {
-                while !sources.iter().all(Source::is_finished) {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                outlet.tell(Message::Stop)?;
-                merger.await.context("the merger panicked")?
-            }
-        };
-        match merger {
-            Ok(merger) => Ok(merger),
-            // The sink has said why.
-            Err(SinkGone) => {
-                sink_task.await.context("the sink panicked")??;
-                anyhow::bail!("the sink ended early")
-            }
+    let finished = async {
+        while !sources.iter().all(Source::is_finished) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let merger = tokio::time::timeout(DRAIN_MAX, drain)
-        .await
-        .context("what was read could not be published in time; it will be read again")??;
-    // The merger has waited for the last checkpoint; what commits for it lets the sources go.
-    keeper.abort();
-    let _ = keeper.await;
+    let merger = match leadership {
+        Some(leadership) => {
+            let drain = leadership.drain(ending, finished, &outlet);
+            let merger = tokio::time::timeout(DRAIN_MAX, drain)
+                .await
+                .context("what was read could not be published in time; it will be read again")??;
+            Some(merger)
+        }
+        None => {
+            // What was handed over last is appended, or read again by the next owner.
+            let appended = async {
+                finished.await;
+                while outlet.bytes() > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                tokio::time::sleep(LAST_APPEND).await;
+            };
+            let _ = tokio::time::timeout(FOLLOWER_DRAIN_MAX, appended).await;
+            None
+        }
+    };
+    courier.abort();
+    let _ = courier.await;
+    drop(relay.and_then(Relay::stop));
     overseer.look();
-    if let Some(reason) = failure.get() {
+    if let Some(reason) = parts.failure.get() {
         anyhow::bail!("{reason}");
     }
     // Members that have left the group let a successor begin at once.
@@ -361,9 +372,45 @@ pub async fn run(
     for source in Arc::into_inner(sources).into_iter().flatten() {
         source.join()?;
     }
-    let summary = summary(&merger, &metrics, &topics, started);
+    let summary =
+        merger.map_or_else(Summary::default, |merger| summary(&merger, metrics, topics, started));
     info!(events = summary.events, applied = summary.ledger.applied, "ended");
     Ok(summary)
+}
+
+/// What all parts of a run share.
+struct Parts {
+    config: Config,
+    options: Options,
+    definitions: Arc<Definitions>,
+    topics: Topics,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    merged: Arc<MergedState>,
+    reading: Arc<Reading>,
+    failure: Failure,
+    redis: Arc<RedisHealth>,
+    /// Under which this process leads.
+    token: Token,
+}
+
+/// Commits offsets to Kafka for other people's lag tools: what a restart will not read again.
+fn committer(sources: &Arc<Vec<Source>>) -> impl Fn(&[(Partition, i64)]) + Send + 'static {
+    let sources = sources.clone();
+    move |cursors| sources.iter().for_each(|source| source.commit(cursors.iter().copied()))
+}
+
+/// Partitions that were added while running: read from their beginning, by whoever owns them.
+fn add_partitions(parts: &Parts, log: &LogWatch, outlet: &Outlet, leads: bool) {
+    if !leads || parts.options.bounded {
+        return;
+    }
+    for &partition in log.view().load().partitions.keys() {
+        if parts.merged.position(partition).is_none() {
+            let coverage = Coverage::Everything;
+            let _ = outlet.tell(Message::Partition { partition, start: 0, coverage });
+        }
+    }
 }
 
 /// What ended the run.
@@ -372,93 +419,6 @@ enum Ending {
     Sink(anyhow::Result<()>),
     Source,
     Stopped,
-}
-
-/// What Kafka says before reading begins.
-struct Log {
-    lookup: Lookup,
-    discovered: Discovered,
-    starts: Arc<OffsetMap>,
-    ends: Option<Arc<OffsetMap>>,
-    /// The time that was asked for, with `kafka.start = "window"`.
-    window_from: Option<EventTime>,
-    /// How the logs stand to the cursors of a checkpoint.
-    resume: Resume,
-    /// Where the brokers have one.
-    cluster_id: Option<String>,
-}
-
-/// What a checkpoint knows of the logs.
-struct Known {
-    cluster_id: Option<String>,
-    cursors: Cursors,
-}
-
-impl Log {
-    /// Waits for Kafka and all topics; `None` when stopped meanwhile.
-    async fn find(
-        config: &Config,
-        definitions: &Definitions,
-        topics: Topics,
-        options: Options,
-        known: Known,
-        health: &Arc<Health>,
-        stop: watch::Receiver<bool>,
-    ) -> anyhow::Result<Option<Log>> {
-        let by_window = config.kafka.start == crate::config::Start::Window;
-        let from = EventTime::from_millis(wall_clock_millis()) - definitions.reach_back();
-        let kafka = config.kafka.clone();
-        let prefix = config.redis.prefix.clone();
-        let stopping = Arc::new(AtomicBool::new(false));
-        let seen = stopping.clone();
-        let health = health.clone();
-        let find = tokio::task::spawn_blocking(move || {
-            let lookup = Lookup::new(&kafka, topics)?;
-            let hear = |error: &LookupError| health.topics_present.fail(error.to_string());
-            let discovered = lookup.wait_for_topics(&seen, hear)?;
-            if !kafka.dead_letter_topic.is_empty() {
-                // Found missing later, it would hold every partition that has a reject.
-                let topic = &kafka.dead_letter_topic;
-                until_answered(&seen, || lookup.require(topic).inspect_err(hear))?;
-            }
-            let cluster_id = lookup.cluster_id();
-            check_cluster(known.cluster_id.as_deref(), cluster_id.as_deref(), &prefix)?;
-            let leaders = &discovered.leaders;
-            let (starts, resume) = if known.cursors.is_empty() {
-                let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
-                (starts, Resume::default())
-            } else {
-                let ask = || resume::compare(&kafka, &lookup, leaders, &known.cursors);
-                let resume = until_answered(&seen, ask)?;
-                (resume.starts(), resume)
-            };
-            let ends = if options.bounded {
-                Some(Arc::new(until_answered(&seen, || lookup.offsets(leaders, At::End))?))
-            } else {
-                None
-            };
-            let (starts, window_from) = (Arc::new(starts), by_window.then_some(from));
-            anyhow::Ok(Log { lookup, discovered, starts, ends, window_from, resume, cluster_id })
-        });
-        tokio::select! {
-            found = find => found.context("looking for topics panicked")?.map(Some),
-            () = stopped(stop) => {
-                stopping.store(true, Ordering::Relaxed);
-                Ok(None)
-            }
-        }
-    }
-
-    fn coverage(&self, partition: Partition, start: i64) -> Coverage {
-        if self.resume.is_added(partition) {
-            return Coverage::Everything;
-        }
-        match (start, self.window_from) {
-            (0, _) => Coverage::Everything,
-            (_, Some(from)) => Coverage::From(from),
-            _ => Coverage::Unknown,
-        }
-    }
 }
 
 fn metrics(config: &Config, definitions: &Definitions, topics: &Topics) -> Metrics {
@@ -533,7 +493,6 @@ fn owner(
     config: &Config,
     definitions: &Arc<Definitions>,
     topics: &Topics,
-    lease: Token,
     published: Arc<OffsetMap>,
     links: OwnerLinks,
 ) -> Owner {
@@ -548,7 +507,6 @@ fn owner(
         interval: config.redis.flush / HAND_OVERS_PER_FLUSH,
         delta_bytes_max: DELTA_BYTES_MAX,
         max_consecutive_rejects: config.limits.max_consecutive_rejects,
-        lease,
         published,
     };
     Owner::new(settings, decoder, links)
@@ -566,7 +524,7 @@ fn summary(merger: &Merger, metrics: &Metrics, topics: &Topics, started: Instant
         topic.events += ledger.consumed;
         topic.ledger.add(ledger);
     }
-    let (seconds, meta) = (started.elapsed().as_secs_f64(), merger.meta());
+    let (seconds, meta) = (started.elapsed().as_secs_f64(), merger.meta(0));
     Summary {
         events,
         ledger: total,
@@ -591,23 +549,6 @@ fn stopped_early(options: Options, meanwhile: &str) -> anyhow::Result<Summary> {
     anyhow::ensure!(!options.bounded, "stopped while waiting for {meanwhile}");
     info!("stopped while waiting for {meanwhile}");
     Ok(Summary::default())
-}
-
-/// Waits for the claim; readiness tells an instance that stands by from one without Redis.
-async fn said_while_waiting<F: Future>(
-    claim: F,
-    redis: &RedisHealth,
-    health: &Health,
-) -> F::Output {
-    let mut claim = std::pin::pin!(claim);
-    loop {
-        if redis.is_standby() {
-            health.redis_usable.fail("another instance holds the lease; this one stands by");
-        }
-        if let Ok(claimed) = tokio::time::timeout(Duration::from_millis(250), &mut claim).await {
-            return claimed;
-        }
-    }
 }
 
 async fn until_stopped<F: Future>(stop: watch::Receiver<bool>, future: F) -> Option<F::Output> {

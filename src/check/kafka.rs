@@ -331,8 +331,8 @@ impl Asking<'_> {
         self.say(match members {
             0 => Finding::ok(what, format!("{committed}, no members")),
             some => Finding::ok(what, format!("{committed}, {}", counted(some, "member"))).remark(
-                "something reads in this group already: beside a nazar on this prefix a run would \
-                 stand by; anything else takes partitions away, and views would hold only a part",
+                "something reads in this group already: a nazar on this prefix shares the work; \
+                 anything else takes partitions away, and views would hold only a part",
             ),
         });
     }

@@ -233,6 +233,8 @@ pub struct Delivery {
     pub cells: Cells,
     /// Kafka's timestamp of the oldest record in the range: what freshness is measured from.
     pub oldest_record_millis: Option<i64>,
+    /// Some records of the range were deleted before they could be read.
+    pub has_gap: bool,
 }
 
 impl Delivery {

@@ -37,6 +37,10 @@ const DELIVERIES_PER_TURN: usize = 64;
 /// have closed are on their way to the sink.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// After a refused delivery of another instance a checkpoint is taken so soon: its owner goes on
+/// from there.
+const CHECKPOINT_AFTER_REFUSAL: Duration = Duration::from_millis(500);
+
 /// At the end the last checkpoint is waited for so long: without it more of the log is read again.
 const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(10);
 
@@ -182,6 +186,8 @@ pub struct Publisher<O> {
     /// Some of it was read by this run.
     has_read: bool,
     last_checkpoint: Option<Instant>,
+    /// An owner elsewhere has to learn where the merged log ends.
+    wants_checkpoint: bool,
     stopping: bool,
 }
 
@@ -216,6 +222,7 @@ impl<O: Observer> Publisher<O> {
             progress: (0, Instant::now()),
             has_read: false,
             last_checkpoint: None,
+            wants_checkpoint: false,
             stopping: false,
             plan,
         }
@@ -252,7 +259,12 @@ impl<O: Observer> Publisher<O> {
 
     fn checkpoint_is_due(&self) -> bool {
         self.plan.checkpoints.as_ref().is_some_and(|checkpoints| {
-            let is_time = |last: Instant| last.elapsed() >= checkpoints.every;
+            let every = if self.wants_checkpoint {
+                checkpoints.every.min(CHECKPOINT_AFTER_REFUSAL)
+            } else {
+                checkpoints.every
+            };
+            let is_time = |last: Instant| last.elapsed() >= every;
             self.last_checkpoint.is_none_or(is_time) && checkpoints.line.is_free()
         })
     }
@@ -277,6 +289,7 @@ impl<O: Observer> Publisher<O> {
         let capture = self.merger.capture(checkpoints.line.needs_everything());
         checkpoints.line.send(Order::Store(Box::new(capture)));
         self.last_checkpoint = Some(Instant::now());
+        self.wants_checkpoint = false;
     }
 
     /// Before the last flush, after which a successor may begin.
@@ -355,19 +368,25 @@ impl<O: Observer> Publisher<O> {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Delivery(delivery) => self.merge(&delivery),
+            Message::Delivery(delivery) => {
+                let merged = self.merger.merge(&delivery, self.now_millis());
+                self.merged(&delivery, merged);
+            }
+            Message::FromOutbox(delivery) => {
+                let merged = self.merger.merge_from_outbox(&delivery, self.now_millis());
+                self.wants_checkpoint |= merged.admission == Admission::Refuse;
+                self.merged(&delivery, merged);
+            }
             Message::Partition { partition, start, coverage } => {
                 self.merger.add_partition(partition, start, coverage, self.now_millis());
                 self.share_position(partition);
             }
             Message::TopologyKnown => self.merger.clock_mut().topology_known(),
-            Message::Lost(partition) => self.merger.clock_mut().lost(partition),
             Message::Stop => self.stopping = true,
         }
     }
 
-    fn merge(&mut self, delivery: &Delivery) {
-        let merged = self.merger.merge(delivery, self.now_millis());
+    fn merged(&mut self, delivery: &Delivery, merged: Merged) {
         if merged.admission == Admission::Apply {
             self.rounds.merged(delivery.bytes());
             self.shared.add_records(delivery.to.abs_diff(delivery.from));
@@ -465,7 +484,7 @@ impl<O: Observer> Publisher<O> {
             flush: Flush {
                 closed: std::mem::take(&mut self.closed),
                 latest,
-                meta: self.merger.meta(),
+                meta: self.merger.meta(self.now_millis()),
                 keeps_latest,
             },
             offsets,
@@ -570,14 +589,15 @@ mod tests {
     }
 
     fn read(publisher: &mut Publisher<Nobody>, from: i64, to: i64) {
-        publisher.merge(&Delivery {
+        publisher.handle(Message::Delivery(Box::new(Delivery {
             partition: P,
             from,
             to,
             state_to: PartitionState::default(),
             cells: Cells::default(),
             oldest_record_millis: Some(0),
-        });
+            has_gap: false,
+        })));
     }
 
     /// What a flush sends: whether it leaves the latest views alone, and what became visible.

@@ -20,6 +20,8 @@ use crate::time::EventTime;
 #[derive(Debug)]
 pub enum Message {
     Delivery(Box<Delivery>),
+    /// One that another instance has sent through its outbox.
+    FromOutbox(Box<Delivery>),
     /// A partition of the configured topics exists; reading it starts at an offset.
     Partition {
         partition: Partition,
@@ -28,8 +30,6 @@ pub enum Message {
     },
     /// Every configured topic exists, and its partitions have been told.
     TopologyKnown,
-    /// Records were lost to retention, or the log was reset.
-    Lost(Partition),
     /// The owners are gone: publish what there is and end.
     Stop,
 }
@@ -66,10 +66,21 @@ impl Outlet {
         self.bytes.load(Ordering::Relaxed) >= self.bytes_max
     }
 
+    /// Bytes of deliveries that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     pub fn deliver(&self, delivery: Delivery) -> Result<(), MergerGone> {
         let bytes = delivery.bytes();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.send(Message::Delivery(Box::new(delivery)), bytes)
+    }
+
+    pub fn deliver_from_outbox(&self, delivery: Delivery) -> Result<(), MergerGone> {
+        let bytes = delivery.bytes();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.send(Message::FromOutbox(Box::new(delivery)), bytes)
     }
 
     pub fn tell(&self, message: Message) -> Result<(), MergerGone> {
@@ -110,6 +121,11 @@ pub struct MergedState {
 impl MergedState {
     pub fn position(&self, partition: Partition) -> Option<Position> {
         self.lock().get(&partition).cloned()
+    }
+
+    /// All partitions that are known.
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.lock().keys().copied().collect()
     }
 
     pub fn cursor(&self, partition: Partition) -> Option<i64> {
@@ -214,6 +230,7 @@ mod tests {
             state_to: PartitionState::default(),
             cells: Cells::default(),
             oldest_record_millis: None,
+            has_gap: false,
         };
         outlet.deliver(delivery).expect("the merger's end is open");
         assert!(outlet.is_full() && inlet.bytes() > 0);

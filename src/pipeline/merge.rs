@@ -234,6 +234,17 @@ impl Merger {
         &self.positions
     }
 
+    /// As [`Merger::merge`], for a delivery that came through an outbox: if it is refused, its
+    /// owner learns that from the cursor of the next checkpoint.
+    pub fn merge_from_outbox(&mut self, delivery: &Delivery, now_millis: u64) -> Merged {
+        let before = self.positions.get(&delivery.partition).map(|position| position.refusals);
+        let merged = self.merge(delivery, now_millis);
+        if let Some((position, before)) = self.positions.get_mut(&delivery.partition).zip(before) {
+            position.refusals = before;
+        }
+        merged
+    }
+
     /// Applies a delivery if it starts at its partition's cursor.
     pub fn merge(&mut self, delivery: &Delivery, now_millis: u64) -> Merged {
         let refused = |admission| Merged { admission, after_close: 0, over_cap: 0 };
@@ -244,6 +255,9 @@ impl Merger {
         if admission != Admission::Apply {
             position.refusals += u64::from(admission == Admission::Refuse);
             return refused(admission);
+        }
+        if delivery.has_gap {
+            self.clock.lost(delivery.partition);
         }
         position.cursor = delivery.to;
         position.state = delivery.state_to.clone();
@@ -452,12 +466,13 @@ impl Merger {
         Arc::new(self.positions.iter().map(|(&p, position)| (p, position.cursor)).collect())
     }
 
-    pub fn meta(&self) -> Meta {
+    pub fn meta(&self, now_millis: u64) -> Meta {
         let longest = self.longest_window();
         let stream_time = self.clock.stream_time();
         Meta {
             stream_time,
             group_watermark: self.clock.group_watermark(),
+            slowest_progressing: self.clock.slowest_progressing(now_millis),
             closed_through: self.closed_through.clone(),
             complete: stream_time.is_some_and(|time| self.clock.complete(time - longest)),
             missing: self.clock.missing(),

@@ -17,7 +17,7 @@ use crate::pipeline::delivery::Partition;
 use crate::pipeline::hll;
 use crate::pipeline::merge::Merger;
 use crate::pipeline::owned::{Outcome, OwnedPartition};
-use crate::pipeline::protocol::{Token, Verdict};
+use crate::pipeline::protocol::{Reach, Token, Verdict, Way};
 use crate::pipeline::testing;
 use crate::pipeline::view::{Offsets, WindowView};
 use crate::time::EventTime;
@@ -103,6 +103,9 @@ fn applied<'a>(log: &'a [Record], definitions: &Definitions) -> Vec<&'a Record> 
 fn partition(index: usize) -> Partition {
     Partition { kind: Kind::Click, index: index as i32 }
 }
+
+const LEASE: Token = Token::new(1);
+const WAY: Way = Way::Memory(LEASE);
 
 struct System {
     definitions: Arc<Definitions>,
@@ -194,7 +197,7 @@ impl System {
 
     fn own(definitions: &Arc<Definitions>, merger: &Merger, index: usize) -> OwnedPartition {
         let position = merger.position(partition(index)).expect("added").clone();
-        OwnedPartition::start(partition(index), position, definitions.clone(), Token::new(1))
+        OwnedPartition::start(partition(index), position, definitions.clone())
     }
 
     /// Another owner takes over from the merged position; what was open is lost and read again.
@@ -223,11 +226,12 @@ impl System {
     }
 
     fn deliver(&mut self, index: usize) {
-        if let Some(delivery) = self.owned[index].take() {
+        if let Some(delivery) = self.owned[index].take(WAY) {
             self.merger.merge(&delivery, 0);
         }
         let position = self.merger.position(partition(index)).expect("added");
-        assert_eq!(self.owned[index].check(position), Verdict::GoOn);
+        let reach = Reach { leading: Some(LEASE), outbox: None };
+        assert_eq!(self.owned[index].check(position, &reach), Verdict::GoOn);
     }
 
     fn close(&mut self, closed: &mut BTreeMap<(usize, i64), (usize, Content)>) {
@@ -449,7 +453,7 @@ fn beyond_the_cap_names_count_as_other_and_nothing_is_lost() {
     let content = Content::of_view(&latest.view);
     let expected = [("__other__", 6), ("p1", 2), ("p0", 2)].map(|(n, v)| (n.to_owned(), v));
     assert_eq!(content.products, expected);
-    assert_eq!(system.merger.meta().over_cap, 6);
+    assert_eq!(system.merger.meta(0).over_cap, 6);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub mod owned;
 pub mod owner;
 
 pub mod protocol;
+pub mod role;
 pub mod handover;
 
 pub mod clock;

@@ -14,7 +14,7 @@ use crate::pipeline::delivery::{Delivery, Ledger, Partition, PartitionState};
 use crate::pipeline::delta::Delta;
 use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::merge::Position;
-use crate::pipeline::protocol::{Reach, Sent, Token, Verdict, Way};
+use crate::pipeline::protocol::{Reach, Sent, Verdict, Way};
 use crate::time::{EventTime, Span};
 
 /// What became of a record: one line of the ledger each.
@@ -46,23 +46,19 @@ pub struct OwnedPartition {
     delta: Delta,
     dedup: Option<Dedup>,
     sent: Sent,
-    lease: Token,
     /// The merger's count when we started.
     refusals: u64,
     oldest_record_millis: Option<i64>,
     consecutive_rejects: u64,
     /// A quiet mark has not been handed over yet.
     has_news: bool,
+    /// Records were lost since the last delivery.
+    has_gap: bool,
 }
 
 impl OwnedPartition {
-    /// Starts at the merged position. `lease`: under which this process merges.
-    pub fn start(
-        partition: Partition,
-        position: Position,
-        definitions: Arc<Definitions>,
-        lease: Token,
-    ) -> Self {
+    /// Starts at the merged position.
+    pub fn start(partition: Partition, position: Position, definitions: Arc<Definitions>) -> Self {
         let Position { cursor, state, refusals } = position;
         let dedup = definitions.deduplicate.then(|| Dedup::new(definitions.deduplicate_bytes_max));
         let next = if dedup.is_some() { state.warm_from.min(cursor) } else { cursor };
@@ -75,11 +71,11 @@ impl OwnedPartition {
             next,
             dedup,
             sent: Sent::start(cursor),
-            lease,
             refusals,
             oldest_record_millis: None,
             consecutive_rejects: 0,
             has_news: false,
+            has_gap: false,
         }
     }
 
@@ -190,8 +186,13 @@ impl OwnedPartition {
         }
     }
 
-    /// Passes over offsets that hold no record (transaction markers, compaction) or lost
-    /// theirs to retention.
+    /// Passes over offsets whose records were deleted before they could be read.
+    pub fn lost(&mut self, position: i64) {
+        self.skip_to(position);
+        self.has_gap = true;
+    }
+
+    /// Passes over offsets that hold no record (transaction markers, compaction).
     pub fn skip_to(&mut self, position: i64) {
         self.next = self.next.max(position);
     }
@@ -204,8 +205,9 @@ impl OwnedPartition {
         self.has_news = true;
     }
 
-    /// Hands over what was read since the last delivery; `None` if there is nothing to say.
-    pub fn take(&mut self) -> Option<Delivery> {
+    /// Hands over what was read since the last delivery, to go this way; `None` if there is
+    /// nothing to say.
+    pub fn take(&mut self, way: Way) -> Option<Delivery> {
         let from = self.sent.end();
         if self.next < self.cursor || (self.next == from && !self.has_news) {
             return None;
@@ -214,7 +216,7 @@ impl OwnedPartition {
         if let Some(dedup) = &self.dedup {
             self.state.warm_from = dedup.warm_from(self.next);
         }
-        self.sent.hand_over(self.next, Way::Memory(self.lease));
+        self.sent.hand_over(self.next, way);
         Some(Delivery {
             partition: self.partition,
             from,
@@ -222,15 +224,21 @@ impl OwnedPartition {
             state_to: self.state.clone(),
             cells: self.delta.take(),
             oldest_record_millis: self.oldest_record_millis.take(),
+            has_gap: std::mem::take(&mut self.has_gap),
         })
     }
 
     /// The owner's one rule: may it go on, given where the merger stands?
-    pub fn check(&mut self, position: &Position) -> Verdict {
+    pub fn check(&mut self, position: &Position, reach: &Reach) -> Verdict {
         if position.refusals != self.refusals {
             self.sent.refused();
         }
-        self.sent.check(position.cursor, &Reach { leading: Some(self.lease), outbox: None })
+        self.sent.check(position.cursor, reach)
+    }
+
+    /// The end of all that was handed over.
+    pub fn sent_to(&self) -> i64 {
+        self.sent.end()
     }
 }
 

@@ -5,7 +5,7 @@
 //! revoked. It waits here until the dead letters of its rejects are acknowledged, so that no
 //! offset passes before its record is safe somewhere.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,10 @@ use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::merge::Position;
 use crate::pipeline::offset::{OffsetMap, Topics};
 use crate::pipeline::owned::{Outcome, OwnedPartition};
-use crate::pipeline::protocol::{Token, Verdict};
+use crate::pipeline::protocol::Verdict;
+use crate::pipeline::role::{Opening, Role};
 use crate::pipeline::source::{Assigned, Flow, PartitionOwner, Turn};
+use crate::sinks::redis::lease::draw_token;
 use crate::time::EventTime;
 
 /// Deliveries of one partition that may wait for their dead letters before reading holds.
@@ -44,8 +46,6 @@ pub struct OwnerSettings {
     pub delta_bytes_max: usize,
     /// So many rejects in a row stop the daemon: wrong topic or format.
     pub max_consecutive_rejects: u64,
-    /// Under which this process merges.
-    pub lease: Token,
     /// The offsets that views of an earlier run explain: deliveries end there, so that none is
     /// judged in part by that run and in part by this one.
     pub published: Arc<OffsetMap>,
@@ -55,6 +55,7 @@ pub struct OwnerSettings {
 #[derive(Clone)]
 pub struct OwnerLinks {
     pub outlet: Outlet,
+    pub role: Arc<Role>,
     pub merged: Arc<MergedState>,
     pub reading: Arc<Reading>,
     pub dead_letters: DeadLetters,
@@ -72,6 +73,8 @@ pub struct Owner {
     settings: OwnerSettings,
     decoder: Decoder,
     partitions: BTreeMap<Partition, Slot>,
+    /// Assigned, but nobody has said yet where they are merged to.
+    unplaced: BTreeSet<Partition>,
     links: OwnerLinks,
     next_hand_over: Instant,
     held_since: Option<Instant>,
@@ -90,8 +93,8 @@ struct Slot {
 
 impl Slot {
     /// Takes what the partition has gathered.
-    fn take(&mut self) {
-        if let Some(delivery) = self.owned.take() {
+    fn take(&mut self, role: &Role) {
+        if let Some(delivery) = self.owned.take(role.way()) {
             self.unmerged.push_back((delivery.to, delivery.oldest_record_millis));
             self.waiting.push_back(delivery);
         }
@@ -99,10 +102,10 @@ impl Slot {
 
     /// To be called before each record.
     #[inline]
-    fn cut_before(&mut self, offset: i64) {
+    fn cut_before(&mut self, offset: i64, role: &Role) {
         if self.cut.is_some_and(|cut| offset >= cut) {
             self.cut = None;
-            self.take();
+            self.take(role);
         }
     }
 
@@ -124,6 +127,7 @@ impl Owner {
             settings,
             decoder,
             partitions: BTreeMap::new(),
+            unplaced: BTreeSet::new(),
             links,
             next_hand_over: Instant::now(),
             held_since: None,
@@ -135,14 +139,15 @@ impl Owner {
         let definitions = self.settings.definitions.clone();
         let published = self.settings.published.get(&partition).copied();
         let cut = published.filter(|&published| published > position.cursor);
-        let owned = OwnedPartition::start(partition, position, definitions, self.settings.lease);
+        self.links.role.start(Opening { partition, token: draw_token(), cursor: position.cursor });
+        let owned = OwnedPartition::start(partition, position, definitions);
         Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new(), cut }
     }
 
     /// Takes what a partition has gathered; it goes out when its dead letters are safe.
     fn take(&mut self, partition: Partition) {
         if let Some(slot) = self.partitions.get_mut(&partition) {
-            slot.take();
+            slot.take(&self.links.role);
         }
         self.send_ready(partition);
     }
@@ -161,12 +166,14 @@ impl Owner {
 
     /// The owner's one rule, for every partition; then what is due goes out.
     fn hand_over_all(&mut self, turn: &mut Turn<'_>) {
+        self.place(turn);
         let partitions: Vec<Partition> = self.partitions.keys().copied().collect();
         for partition in partitions {
             let Some(position) = self.links.merged.position(partition) else { continue };
             let Some(slot) = self.partitions.get_mut(&partition) else { continue };
             self.links.reading.set(partition, slot.facts(position.cursor));
-            match slot.owned.check(&position) {
+            let reach = self.links.role.reach(partition, slot.owned.sent_to());
+            match slot.owned.check(&position, &reach) {
                 Verdict::GoOn => self.take(partition),
                 Verdict::Restart => {
                     let topic = self.settings.topics.name(partition.kind);
@@ -182,6 +189,19 @@ impl Owner {
                     self.partitions.insert(partition, slot);
                 }
             }
+        }
+    }
+
+    /// Begins partitions whose merged position has become known.
+    fn place(&mut self, turn: &mut Turn<'_>) {
+        let merged = self.links.merged.clone();
+        let known = |&partition: &Partition| Some((partition, merged.position(partition)?));
+        let placed: Vec<(Partition, Position)> = self.unplaced.iter().filter_map(known).collect();
+        for (partition, position) in placed {
+            self.unplaced.remove(&partition);
+            let slot = self.own(partition, position);
+            turn.seek(partition, slot.owned.next_offset());
+            self.partitions.insert(partition, slot);
         }
     }
 
@@ -211,13 +231,16 @@ impl Owner {
 
 impl PartitionOwner for Owner {
     fn assigned(&mut self, partition: Partition, start: i64) -> Assigned {
-        let position = self.links.merged.position(partition).unwrap_or_else(|| {
-            // Added after the start: read from its beginning.
-            let coverage = Coverage::Everything;
-            let message = Message::Partition { partition, start, coverage };
-            self.merger_gone |= self.links.outlet.tell(message).is_err();
-            Position::start(start)
-        });
+        let Some(position) = self.links.merged.position(partition) else {
+            self.unplaced.insert(partition);
+            if self.links.role.leads() {
+                // Added after the start: read from its beginning.
+                let coverage = Coverage::Everything;
+                let message = Message::Partition { partition, start, coverage };
+                self.merger_gone |= self.links.outlet.tell(message).is_err();
+            }
+            return Assigned::Wait;
+        };
         let slot = self.own(partition, position);
         let from = slot.owned.next_offset();
         self.partitions.insert(partition, slot);
@@ -234,18 +257,20 @@ impl PartitionOwner for Owner {
         }
         // What is still open or waiting is dropped: the next owner reads it again.
         self.partitions.remove(&partition);
+        self.unplaced.remove(&partition);
+        self.links.role.end(partition);
         self.links.reading.remove(partition);
     }
 
     fn records(&mut self, partition: Partition, batch: &Batch<'_>) {
         let Self { partitions, decoder, links, settings, .. } = self;
-        let OwnerLinks { dead_letters, metrics, failure, .. } = links;
+        let OwnerLinks { dead_letters, metrics, failure, role, .. } = links;
         let Some(slot) = partitions.get_mut(&partition) else { return };
         let topic = settings.topics.name(partition.kind);
         let before = slot.owned.ledger();
         let mut bytes = 0;
         for record in batch.iter() {
-            slot.cut_before(record.offset());
+            slot.cut_before(record.offset(), role);
             let payload = record.payload();
             bytes += payload.map_or(0, <[u8]>::len) as u64;
             let kafka_millis = record.timestamp_ms();
@@ -302,12 +327,11 @@ impl PartitionOwner for Owner {
 
     fn lost(&mut self, partition: Partition, from: i64, to: i64) {
         if let Some(slot) = self.partitions.get_mut(&partition) {
-            slot.owned.skip_to(to);
+            slot.owned.lost(to);
         }
         if let Some(topic) = self.links.metrics.topic(partition.kind) {
             topic.lost_to_retention.inc_by((to - from).max(0) as u64);
         }
-        self.merger_gone |= self.links.outlet.tell(Message::Lost(partition)).is_err();
     }
 
     fn replaced(&mut self, partition: Partition) {

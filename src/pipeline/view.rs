@@ -99,6 +99,9 @@ pub struct Meta {
     /// `None` before the first record.
     pub stream_time: Option<EventTime>,
     pub group_watermark: Option<EventTime>,
+    /// The newest time of the slowest partition that progresses: others are not read when they
+    /// are too far ahead of it.
+    pub slowest_progressing: Option<EventTime>,
     /// By window: the end of the newest closed window.
     pub closed_through: Vec<Option<EventTime>>,
     /// Every partition is covered from the start of the longest latest window.

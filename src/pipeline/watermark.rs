@@ -86,23 +86,6 @@ impl Watermark {
         self.newest.map(|newest| newest - lateness)
     }
 
-    /// What is kept of it elsewhere: M, the records seen, and the ring's used places.
-    pub fn parts(&self) -> (Option<EventTime>, u64, &[EventTime]) {
-        (self.newest, self.seen, &self.recent[..Self::recent_len(self.seen)])
-    }
-
-    /// How many places of the ring are used after so many records.
-    pub fn recent_len(seen: u64) -> usize {
-        seen.min(RECENT as u64) as usize
-    }
-
-    /// The watermark of these [parts](Watermark::parts).
-    pub fn from_parts(newest: Option<EventTime>, seen: u64, recent: &[EventTime]) -> Self {
-        let mut watermark = Self { newest, seen, ..Self::default() };
-        watermark.recent.iter_mut().zip(recent).for_each(|(place, &time)| *place = time);
-        watermark
-    }
-
     /// Takes note of a valid record. Returns by how much it is late: the time from the end of
     /// its base pane to the watermark that stood before it; `None` when it is not late.
     pub fn observe(&mut self, time: EventTime, definitions: &Definitions) -> Option<Span> {

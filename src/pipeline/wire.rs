@@ -36,7 +36,7 @@
 
 mod names;
 mod panes;
-mod state;
+pub(in crate::pipeline) mod state;
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,7 @@ pub enum WireError {
 }
 
 pub fn encode(delivery: &Delivery) -> Vec<u8> {
-    let Delivery { partition, from, to, state_to, cells, oldest_record_millis } = delivery;
+    let Delivery { partition, from, to, state_to, cells, oldest_record_millis, has_gap } = delivery;
     // About a third of what it occupies in memory, by measurement; too little costs a copy.
     let mut writer = Writer::with_capacity(delivery.bytes() / 3);
     writer.u8(VERSION);
@@ -80,6 +80,7 @@ pub fn encode(delivery: &Delivery) -> Vec<u8> {
     writer.i64(*from);
     writer.u64(to.wrapping_sub(*from) as u64);
     writer.option(*oldest_record_millis);
+    writer.bool(*has_gap);
     state::write(&mut writer, state_to, *from);
     writer.usize(cells.names.len());
     for names in &cells.names {
@@ -111,11 +112,12 @@ pub fn decode(bytes: &[u8]) -> Result<Delivery, WireError> {
         .checked_add_unsigned(records)
         .ok_or_else(|| contradiction(&reader, "its range of offsets does not end"))?;
     let oldest_record_millis = reader.option()?;
+    let has_gap = reader.bool()?;
     let state_to = state::read(&mut reader, from)?;
     let cells = read_cells(&mut reader)?;
     reader.finish()?;
     let partition = Partition { kind, index };
-    Ok(Delivery { partition, from, to, state_to, cells, oldest_record_millis })
+    Ok(Delivery { partition, from, to, state_to, cells, oldest_record_millis, has_gap })
 }
 
 fn read_cells(reader: &mut Reader<'_>) -> Result<Cells, WireError> {

@@ -41,7 +41,7 @@ impl MergeObserver {
         if let Some(group_watermark) = clock.group_watermark() {
             metrics.time.group_watermark.set(group_watermark);
         }
-        let meta = merger.meta();
+        let meta = merger.meta(0);
         metrics.time.held_back_by.set(clock.holding_back().map(|(partition, _)| partition));
         metrics.time.missing_partitions.set(meta.missing.len() as i64);
         metrics.time.complete.set(i64::from(meta.complete));
@@ -99,7 +99,8 @@ pub struct Overseer {
     pub said: Option<(Instant, u64)>,
     /// Since when no partition is read here, and whether that was said.
     pub unassigned_since: Option<(Instant, bool)>,
-    pub all_windows: AllWindows,
+    /// Of the leader.
+    pub all_windows: Option<AllWindows>,
     pub backlog: Backlog,
 }
 
@@ -152,7 +153,7 @@ impl Overseer {
         self.look_at_log();
         let lag_records = self.look_at_lag();
         if self.backlog.has_ended(self.merged.records(), lag_records) {
-            self.all_windows.ask();
+            self.all_windows.iter().for_each(AllWindows::ask);
         }
         self.say_progress(lag_records);
     }

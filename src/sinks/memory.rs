@@ -127,6 +127,7 @@ mod tests {
         let meta = Meta {
             stream_time: None,
             group_watermark: None,
+            slowest_progressing: None,
             closed_through: vec![None],
             complete: true,
             held_back_by: None,

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nazar::event::Kind;
 use nazar::lag::{Lag, LagInput};
 use nazar::metrics::checkpoint::CheckpointReport;
+use nazar::metrics::team::OutboxOutcome;
 use nazar::metrics::{FlushPhase, Labels, Metrics, Pause, Rebalance, raise_to};
 use nazar::pipeline::delivery::{Ledger, Partition};
 use nazar::sinks::FlushReport;
@@ -154,6 +155,8 @@ fn flush(metrics: &Metrics, step: u64, wave: f64, now: Duration) {
     };
     metrics.checkpoint.stored(&report, 0.08, now.as_secs_f64());
     metrics.checkpoint.failed();
+    metrics.team.leads.set(1);
+    metrics.team.outbox(OutboxOutcome::Appended, 12_000);
     let windows = flush.windows_closed.iter().zip(&flush.closed_through).zip([4, 20, 240, 3_600]);
     for ((closed, through), steps) in windows {
         closed.inc_by(u64::from(step.is_multiple_of(steps)));

@@ -219,6 +219,7 @@ pub fn meta(windows: usize) -> Meta {
     Meta {
         stream_time: Some(EventTime::from_millis(T0 - 1)),
         group_watermark: Some(EventTime::from_millis(T0 - 10_001)),
+        slowest_progressing: None,
         closed_through: vec![None; windows],
         complete: true,
         missing: vec![],

@@ -18,4 +18,4 @@ mod live;
 mod outages;
 mod refusals;
 mod rejects;
-mod standby;
+mod team;

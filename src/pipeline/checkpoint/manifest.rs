@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::state::{
-    read_owner, read_partition, read_state, read_time, write_owner, write_partition, write_state,
-    write_time,
+    read_owner, read_partition, read_time, write_owner, write_partition, write_time,
 };
 use super::{BlobName, Cut, Damaged, SavedWindows, pack};
 use crate::pipeline::clock::{SavedClock, SavedPartitionClock};
-use crate::pipeline::codec::{CodecError, Reader, Writer};
+use crate::pipeline::codec::{CodecError, Problem, Reader, Writer};
 use crate::pipeline::distinct::{SavedEdges, SketchOwner};
 use crate::pipeline::merge::Position;
+use crate::pipeline::wire::{self, WireError};
 use crate::time::EventTime;
 
 /// A checkpoint, complete with [the blobs](Stored::blobs) that it names.
@@ -104,7 +104,7 @@ fn write_cut(writer: &mut Writer, cut: &Cut) {
     write_all(writer, cut.positions.iter(), |writer, (partition, position)| {
         write_partition(writer, *partition);
         writer.i64(position.cursor);
-        write_state(writer, &position.state);
+        wire::state::write(writer, &position.state, position.cursor);
     });
     write_time(writer, cut.clock.stream_time);
     write_time(writer, cut.clock.group_watermark);
@@ -131,7 +131,11 @@ fn write_cut(writer: &mut Writer, cut: &Cut) {
 fn read_cut(reader: &mut Reader) -> Result<Cut, CodecError> {
     let positions = read_all(reader, |reader| {
         let partition = read_partition(reader)?;
-        let (cursor, state) = (reader.i64()?, read_state(reader)?);
+        let cursor = reader.i64()?;
+        let state = wire::state::read(reader, cursor).map_err(|error| match error {
+            WireError::Malformed(error) => error,
+            _ => reader.error(Problem::OutOfRange),
+        })?;
         Ok((partition, Position { cursor, state, refusals: 0 }))
     })?;
     let (stream_time, group_watermark) = (read_time(reader)?, read_time(reader)?);

@@ -5,12 +5,13 @@
 
 use super::{EPOCH, WireError, contradiction, read_time, write_time};
 use crate::pipeline::codec::{CodecError, Reader, Writer};
-use crate::pipeline::delivery::{Ledger, PartitionState};
+use crate::pipeline::delivery::{Ledger, PartitionState, Prints};
+use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::watermark::Watermark;
 use crate::time::EventTime;
 
 pub fn write(writer: &mut Writer, state: &PartitionState, from: i64) {
-    let PartitionState { watermark, quiet, ledger, warm_from } = state;
+    let PartitionState { watermark, quiet, ledger, warm_from, prints } = state;
     writer.u64(watermark.seen());
     if let Some(newest) = watermark.newest() {
         write_time(writer, newest, EPOCH);
@@ -25,6 +26,22 @@ pub fn write(writer: &mut Writer, state: &PartitionState, from: i64) {
         writer.u64(*count);
     }
     writer.i64(warm_from.wrapping_sub(from));
+    for print in [prints.newest, prints.older] {
+        writer.bool(print.is_some());
+        if let Some(Fingerprint { offset, kafka_millis, hash }) = print {
+            writer.i64(from.wrapping_sub(offset));
+            writer.option(kafka_millis);
+            writer.u64(hash);
+        }
+    }
+}
+
+fn read_print(reader: &mut Reader<'_>, from: i64) -> Result<Option<Fingerprint>, CodecError> {
+    if !reader.bool()? {
+        return Ok(None);
+    }
+    let offset = from.wrapping_sub(reader.i64()?);
+    Ok(Some(Fingerprint { offset, kafka_millis: reader.option()?, hash: reader.u64()? }))
 }
 
 pub fn read(reader: &mut Reader<'_>, from: i64) -> Result<PartitionState, WireError> {
@@ -35,7 +52,8 @@ pub fn read(reader: &mut Reader<'_>, from: i64) -> Result<PartitionState, WireEr
         *count = reader.u64()?;
     }
     let warm_from = from.wrapping_add(reader.i64()?);
-    Ok(PartitionState { watermark, quiet, ledger, warm_from })
+    let prints = Prints { newest: read_print(reader, from)?, older: read_print(reader, from)? };
+    Ok(PartitionState { watermark, quiet, ledger, warm_from, prints })
 }
 
 fn read_watermark(reader: &mut Reader<'_>) -> Result<Watermark, WireError> {

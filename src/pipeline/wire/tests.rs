@@ -4,8 +4,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::OrderStatus;
-use crate::pipeline::delivery::{Cell, Ledger, PaneCells, PartitionState, Totals, UserMark};
+use crate::pipeline::delivery::{
+    Cell, Ledger, PaneCells, PartitionState, Prints, Totals, UserMark,
+};
 use crate::pipeline::hll;
+use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::testing;
 use crate::pipeline::watermark::Watermark;
 
@@ -37,6 +40,7 @@ fn names() -> impl Strategy<Value = Names> {
 prop_compose! {
     fn state()(
         times in vec(time(), 0..100), quiet in option::of(time()), ledger: [u64; 8], warm_from: i64,
+        newest in option::of((any::<i64>(), any::<Option<i64>>(), any::<u64>())),
     ) -> PartitionState {
         let mut watermark = Watermark::default();
         for time in times {
@@ -44,7 +48,9 @@ prop_compose! {
         }
         let [consumed, applied, late, duplicate, malformed, future, tombstone, foreign_currency] = ledger;
         let ledger = Ledger { consumed, applied, late, duplicate, malformed, future, tombstone, foreign_currency };
-        PartitionState { watermark, quiet, ledger, warm_from }
+        let print = |(offset, kafka_millis, hash)| Fingerprint { offset, kafka_millis, hash };
+        let prints = Prints { newest: newest.map(print), older: None };
+        PartitionState { watermark, quiet, ledger, warm_from, prints }
     }
 }
 
@@ -109,10 +115,10 @@ fn cells() -> impl Strategy<Value = Cells> {
 prop_compose! {
     fn delivery()(
         kind in prop::sample::select(&Kind::ALL[..]), index: i32, ends: [i64; 2],
-        state_to in state(), cells in cells(), oldest_record_millis: Option<i64>,
+        state_to in state(), cells in cells(), oldest_record_millis: Option<i64>, has_gap: bool,
     ) -> Delivery {
         let (from, to) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
-        Delivery { partition: Partition { kind, index }, from, to, state_to, cells, oldest_record_millis }
+        Delivery { partition: Partition { kind, index }, from, to, state_to, cells, oldest_record_millis, has_gap }
     }
 }
 
@@ -154,6 +160,7 @@ fn small() -> Delivery {
             }],
         },
         oldest_record_millis: Some(-1),
+        has_gap: false,
     }
 }
 
@@ -164,9 +171,11 @@ fn the_bytes_of_version_1() {
         &[1][..],                     // version
         &[2, 6, 0xc8, 1, 30],         // purchase/3, from 100, 30 records
         &[1, 1],                      // oldest record at −1
+        &[0],                         // no gap
         &[1, 0xd0, 0x0f, 0],          // one record seen, at 1000
         &[0, 0, 0, 0, 0, 0, 0, 0, 0], // not quiet, nothing counted
         &[0],                         // warm from 100, too
+        &[0, 0],                      // no fingerprints
         &[1, 3],                      // one dimension, three names
         b"\x09product-7\x8212\x44ig\xc3\xa9",
         &[1, 0, 1, 2],         // one sketch: clicks of entity 2 of dimension 0
@@ -232,10 +241,10 @@ fn contradictions_are_refused() {
     // 2⁶³ records seen, more than there are offsets.
     let mut bytes = encode(&Delivery { oldest_record_millis: None, ..small() });
     let seen = [&[0x80; 9][..], &[1]].concat();
-    assert_eq!(bytes[7], 1);
+    assert_eq!(bytes[8], 1);
     let times = vec![0; 63];
-    bytes.splice(7..8, seen);
-    bytes.splice(19..19, times);
+    bytes.splice(8..9, seen);
+    bytes.splice(20..20, times);
     assert!(matches!(
         decode(&bytes),
         Err(WireError::Contradiction { what: "its watermark is none that a log can have", .. })

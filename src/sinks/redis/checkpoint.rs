@@ -108,6 +108,14 @@ pub struct Standing {
     pub body: Vec<u8>,
 }
 
+/// What a leader publishes for the other instances.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaderSays {
+    pub stream_time_millis: Option<i64>,
+    /// The newest time of the slowest partition that progresses.
+    pub slowest_millis: Option<i64>,
+}
+
 /// What became of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placed {
@@ -146,6 +154,36 @@ impl ManifestStore {
     /// The number of the next manifest.
     pub fn next_seq(&self) -> u64 {
         self.last.as_ref().map_or(1, |&(_, seq)| seq + 1)
+    }
+
+    /// The manifest that stands, unless it is the one that was seen.
+    pub async fn read_if_new(
+        &mut self,
+        seen: Option<&(String, u64)>,
+    ) -> Result<Option<Standing>, RedisError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.manifest()).arg(&["token", "seq"]);
+        let mut connection = self.connector.get().await?.clone();
+        let answer: Result<(Option<String>, Option<u64>), _> =
+            command.query_async(&mut connection).await;
+        let (token, seq) = answer.inspect_err(|_| self.connector.disconnect())?;
+        let stands = token.zip(seq);
+        if stands.is_none() || stands.as_ref() == seen {
+            return Ok(None);
+        }
+        self.read().await
+    }
+
+    /// What a follower needs to know of meta.
+    pub async fn leader_says(&mut self) -> Result<LeaderSays, RedisError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(self.keys.meta()).arg(&["stream_time", "slowest_progressing"]);
+        let mut connection = self.connector.get().await?.clone();
+        let answer: Result<(Option<i64>, Option<i64>), _> =
+            command.query_async(&mut connection).await;
+        let (stream_time_millis, slowest_millis) =
+            answer.inspect_err(|_| self.connector.disconnect())?;
+        Ok(LeaderSays { stream_time_millis, slowest_millis })
     }
 
     /// The manifest that stands, which the next one replaces.

@@ -160,6 +160,7 @@ pub fn meta(
     };
     time("stream_time".into(), meta.stream_time);
     time("group_watermark".into(), meta.group_watermark);
+    time("slowest_progressing".into(), meta.slowest_progressing);
     for (window, end) in definitions.windows.iter().zip(closed_through) {
         time(format!("closed_through:{}", window.label).into(), *end);
     }

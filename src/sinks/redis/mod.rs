@@ -107,6 +107,8 @@ pub struct RedisSink {
     keeper: Option<Keeper>,
     /// See [`RedisSink::predecessor`].
     predecessor: Predecessor,
+    /// Whether what the server's settings cost was said.
+    has_warned: bool,
     /// While standing by: since when nobody is named as the writer.
     meta_gone_since: Option<Instant>,
 }
@@ -215,6 +217,7 @@ impl RedisSink {
             entities: Entities::new(windows),
             keeper: None,
             predecessor: Predecessor::default(),
+            has_warned: false,
             meta_gone_since: None,
             settings: Settings {
                 keys,
@@ -249,12 +252,13 @@ impl RedisSink {
     }
 
     /// Another writer is at work: waits a moment before looking again.
-    async fn stand_by(&self, holder: &str) {
+    async fn stand_by(&mut self, holder: &str) {
+        self.succeeded();
         if !self.health.is_standby() {
             self.health.set_standby(true);
             info!(
                 prefix = self.settings.prefix,
-                holder, "another instance holds the lease; standing by to take over when it ends"
+                holder, "another instance holds the lease; this one leads when it ends"
             );
         }
         tokio::time::sleep(STANDBY_LOOK).await;

@@ -242,12 +242,17 @@ fn totals_fields_described(money: &str) -> Vec<(String, String, &'static str)> {
     fields
 }
 
-const META_FIELDS: [(&str, &str, &str); 19] = [
+const META_FIELDS: [(&str, &str, &str); 20] = [
     ("leader", "token", "the only writer whose swaps are accepted"),
     ("seq", "number", "grows with every swap"),
     ("config_hash", "hash", "of the configuration that gives the views their meaning"),
     ("stream_time", "ms since epoch", "newest event time that moved a watermark"),
     ("group_watermark", "ms since epoch", "windows ending at or before it are closed"),
+    (
+        "slowest_progressing",
+        "ms since epoch",
+        "newest event time of the slowest partition that progresses",
+    ),
     ("complete", "0 or 1", "every partition is covered for the longest latest window"),
     ("missing", "topic/partition, …", "partitions left out because they stalled"),
     ("held_back_by", "topic/partition", "the partition whose watermark is least"),

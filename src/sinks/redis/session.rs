@@ -28,8 +28,8 @@ impl RedisSink {
         if probe.cluster {
             return Err(Failure::Fatal(RedisSinkError::Cluster));
         }
-        for warning in probe.warnings() {
-            warn!("{warning}");
+        if !std::mem::replace(&mut self.has_warned, true) {
+            probe.warnings().iter().for_each(|warning| warn!("{warning}"));
         }
         self.take(&mut connection, true).await?;
         self.read_closed(&mut connection).await?;
