@@ -51,9 +51,9 @@ use nazar::pipeline::delivery::{Delivery, Partition};
 use nazar::pipeline::merge::{Merger, Position};
 use nazar::pipeline::owned::OwnedPartition;
 use nazar::pipeline::protocol::{Admission, Token, Way};
+use nazar::time::EventTime;
 
 const WAY: Way = Way::Memory(Token::new(1));
-use nazar::time::EventTime;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
