@@ -3,8 +3,8 @@
 //! users, under the default windows.
 //!
 //! Measured on one thread each, with the allocator of the daemon, without Redis and Kafka: blobs
-//! lie in memory. Events are drawn evenly from a fixed seed, so names and cells repeat less, and
-//! compress worse, than in a shop.
+//! lie in memory. Every product comes as often as any other, spread evenly over the panes, so
+//! cells compress worse than in a shop.
 //!
 //! - *capture*: what the merger's thread is held up for.
 //! - *encode*: the blobs and the manifest, on another thread.
@@ -165,7 +165,9 @@ fn main() {
         for part in 0..15 {
             let millis = BEGIN_MILLIS + pane * PANE_MILLIS + part * 60_000;
             let first = (pane * 15 + part) as u32 * (CELLS_PER_PANE / 15);
-            let products = (0..CELLS_PER_PANE / 15).map(|n| (first + n) % PRODUCTS);
+            // No two that follow one another in number, so that numbers in a pane lie apart.
+            let scatter = |n: u32| (u64::from(first + n) * 7_919 % u64::from(PRODUCTS)) as u32;
+            let products = (0..CELLS_PER_PANE / 15).map(scatter);
             let next = delivery(&definitions, &mut watermark, offset, millis, products, &mut seed);
             merger.merge(&next, 0);
             offset += 1;
