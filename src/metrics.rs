@@ -171,6 +171,7 @@ pub struct RedisMetrics {
     pub errors: Vec<IntCounter>,
     pub retries: IntCounter,
     pub republishes: IntCounter,
+    pub history_lost: IntCounter,
 }
 
 impl Metrics {
@@ -643,6 +644,10 @@ impl RedisMetrics {
             republishes: define.int_counter(
                 "nazar_republishes_total",
                 "Times that all views were written anew because Redis had lost some.",
+            ),
+            history_lost: define.int_counter(
+                "nazar_history_lost_total",
+                "History entries of closed windows that Redis lost and nobody can remake.",
             ),
         }
     }

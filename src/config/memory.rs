@@ -10,6 +10,7 @@
 //! panes       state_bytes (16 B per cell)                              a tenth
 //! sketches    sketch_bytes                                             a tenth
 //! boards      Σ top × windows × 2 edges × (64 + id_bytes)              a tenth
+//! closed      64 MiB: closed windows that Redis may lose               a tenth
 //! ids         deduplicate.bytes_max, if enabled                        all of it
 //! ```
 //! `prefetch` is doubled because librdkafka counts payloads, and the head of a message is
@@ -31,6 +32,9 @@ const NAME_BYTES: u64 = 96;
 const BOARD_ROW_BYTES: u64 = 64;
 /// The latest and the closed edge of a window each keep a total.
 const EDGES: u64 = 2;
+/// The last closed windows stay in memory, to be written again when Redis loses them. With less,
+/// fewer of them survive where they hold many distinct counts; the default views take half of it.
+pub const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 /// A heavily used distinct-user sketch.
 pub(super) const SKETCH_BYTES_WORST: u64 = 228 * 1024;
 /// How full what grows with the data is expected to be.
@@ -71,6 +75,7 @@ impl Config {
             grown("panes", limits.state_bytes),
             grown("sketches", limits.sketch_bytes),
             grown("boards", board_bytes),
+            grown("closed", REMEMBERED_BYTES_MAX as u64),
             ("seen_ids", seen_ids, seen_ids),
         ];
         let sum = |bytes: fn(&(&'static str, u64, u64)) -> u64| {

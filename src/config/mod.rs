@@ -43,7 +43,7 @@ use std::time::Duration;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use keys::known_keys;
-pub use memory::MemoryEstimate;
+pub use memory::{MemoryEstimate, REMEMBERED_BYTES_MAX};
 pub use secret::Secret;
 
 /// Where a configuration comes from. The environment is handed in, so that a test can.

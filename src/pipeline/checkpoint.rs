@@ -26,6 +26,7 @@
 //! Everything here is pure; [`Blobs`](crate::sinks::blobs::Blobs) is where bytes go.
 
 mod assembly;
+pub mod cadence;
 mod draft;
 pub mod line;
 mod manifest;

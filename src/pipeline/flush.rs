@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::event::Kind;
+use crate::pipeline::checkpoint::cadence::Cadence;
 use crate::pipeline::checkpoint::line::{CaptureSender, Order};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Partition};
@@ -36,10 +37,6 @@ const DELIVERIES_PER_TURN: usize = 64;
 /// A checkpoint that is due keeps windows from closing for so long at most, while those that
 /// have closed are on their way to the sink.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// After a refused delivery of another instance a checkpoint is taken so soon: its owner goes on
-/// from there.
-const CHECKPOINT_AFTER_REFUSAL: Duration = Duration::from_millis(500);
 
 /// At the end the last checkpoint is waited for so long: without it more of the log is read again.
 const LAST_CHECKPOINT_MAX: Duration = Duration::from_secs(10);
@@ -64,6 +61,7 @@ pub struct JobSender {
     sender: mpsc::Sender<Job>,
     busy: Arc<AtomicBool>,
     all_windows: Arc<AtomicBool>,
+    data_lost: Arc<AtomicBool>,
 }
 
 /// The sink's end.
@@ -71,6 +69,7 @@ pub struct JobReceiver {
     receiver: mpsc::Receiver<Job>,
     busy: Arc<AtomicBool>,
     all_windows: Arc<AtomicBool>,
+    data_lost: Arc<AtomicBool>,
 }
 
 /// Asks for every window in the next flush, whatever its cadence.
@@ -88,8 +87,14 @@ pub fn job_channel() -> (JobSender, JobReceiver) {
     let (sender, receiver) = mpsc::channel(1);
     let busy = Arc::new(AtomicBool::new(false));
     let all_windows = Arc::new(AtomicBool::new(false));
-    let sender = JobSender { sender, busy: busy.clone(), all_windows: all_windows.clone() };
-    (sender, JobReceiver { receiver, busy, all_windows })
+    let data_lost = Arc::new(AtomicBool::new(false));
+    let sender = JobSender {
+        sender,
+        busy: busy.clone(),
+        all_windows: all_windows.clone(),
+        data_lost: data_lost.clone(),
+    };
+    (sender, JobReceiver { receiver, busy, all_windows, data_lost })
 }
 
 impl JobReceiver {
@@ -101,6 +106,13 @@ impl JobReceiver {
 
     pub fn all_windows(&self) -> AllWindows {
         AllWindows(self.all_windows.clone())
+    }
+
+    /// Says that the sink's store has lost data: the next flush carries every window, and a
+    /// checkpoint that builds on nothing is due at once.
+    pub fn data_lost(&self) {
+        self.data_lost.store(true, Ordering::Release);
+        self.all_windows().ask();
     }
 
     /// Says that the last job is done.
@@ -175,7 +187,7 @@ pub struct Publisher<O> {
     started: Instant,
     state_measured: Instant,
     rounds: Rounds,
-    closed: Vec<ClosedView>,
+    closed: Vec<Arc<ClosedView>>,
     closed_bytes: usize,
     /// By window: when its latest views were last handed to the sink.
     published: Vec<Option<Instant>>,
@@ -185,9 +197,7 @@ pub struct Publisher<O> {
     progress: (i64, Instant),
     /// Some of it was read by this run.
     has_read: bool,
-    last_checkpoint: Option<Instant>,
-    /// An owner elsewhere has to learn where the merged log ends.
-    wants_checkpoint: bool,
+    cadence: Cadence,
     stopping: bool,
 }
 
@@ -221,8 +231,9 @@ impl<O: Observer> Publisher<O> {
             visible: Vec::new(),
             progress: (0, Instant::now()),
             has_read: false,
-            last_checkpoint: None,
-            wants_checkpoint: false,
+            cadence: Cadence::new(
+                plan.checkpoints.as_ref().map_or(Duration::ZERO, |one| one.every),
+            ),
             stopping: false,
             plan,
         }
@@ -259,13 +270,8 @@ impl<O: Observer> Publisher<O> {
 
     fn checkpoint_is_due(&self) -> bool {
         self.plan.checkpoints.as_ref().is_some_and(|checkpoints| {
-            let every = if self.wants_checkpoint {
-                checkpoints.every.min(CHECKPOINT_AFTER_REFUSAL)
-            } else {
-                checkpoints.every
-            };
-            let is_time = |last: Instant| last.elapsed() >= every;
-            self.last_checkpoint.is_none_or(is_time) && checkpoints.line.is_free()
+            let line = &checkpoints.line;
+            self.cadence.is_due(self.started.elapsed(), line.needs_everything()) && line.is_free()
         })
     }
 
@@ -286,10 +292,10 @@ impl<O: Observer> Publisher<O> {
 
     fn capture(&mut self) {
         let Some(checkpoints) = &self.plan.checkpoints else { return };
-        let capture = self.merger.capture(checkpoints.line.needs_everything());
+        let needs_everything = checkpoints.line.needs_everything();
+        let capture = self.merger.capture(needs_everything);
         checkpoints.line.send(Order::Store(Box::new(capture)));
-        self.last_checkpoint = Some(Instant::now());
-        self.wants_checkpoint = false;
+        self.cadence.taken(self.started.elapsed(), needs_everything);
     }
 
     /// Before the last flush, after which a successor may begin.
@@ -328,6 +334,11 @@ impl<O: Observer> Publisher<O> {
 
     fn tick(&mut self) {
         let now = self.now_millis();
+        if self.jobs.data_lost.swap(false, Ordering::AcqRel)
+            && let Some(checkpoints) = &self.plan.checkpoints
+        {
+            checkpoints.line.ask_everything();
+        }
         self.merger.tick(now, !self.has_room());
         self.shared.set_stream_time(self.merger.clock().stream_time());
         self.shared.set_slowest_progressing(self.merger.clock().slowest_progressing(now));
@@ -374,7 +385,10 @@ impl<O: Observer> Publisher<O> {
             }
             Message::FromOutbox(delivery) => {
                 let merged = self.merger.merge_from_outbox(&delivery, self.now_millis());
-                self.wants_checkpoint |= merged.admission == Admission::Refuse;
+                if merged.admission == Admission::Refuse {
+                    // Its owner goes on from the cursor of the next checkpoint.
+                    self.cadence.ask();
+                }
                 self.merged(&delivery, merged);
             }
             Message::Partition { partition, start, coverage } => {
@@ -436,7 +450,7 @@ impl<O: Observer> Publisher<O> {
                 break;
             };
             self.closed_bytes += closed.bytes();
-            self.closed.push(closed);
+            self.closed.push(Arc::new(closed));
             any = true;
             if !self.rounds.closed(self.started.elapsed()) {
                 // Panes that became superfluous cost time as well as memory.

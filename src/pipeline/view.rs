@@ -120,7 +120,8 @@ pub struct Meta {
 /// Everything one flush publishes: closed windows first, in order of their ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flush {
-    pub closed: Vec<ClosedView>,
+    /// Shared, because a sink may have to write them again: see its own contract.
+    pub closed: Vec<Arc<ClosedView>>,
     /// The windows that are due, each complete in itself.
     pub latest: Vec<LatestView>,
     pub meta: Meta,

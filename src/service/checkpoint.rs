@@ -191,6 +191,11 @@ impl Keeper {
     async fn store(&mut self, capture: Capture) -> Result<(CheckpointReport, f64), NotStored> {
         let started = Instant::now();
         self.attempts += 1;
+        let is_everything = capture.is_everything;
+        if is_everything {
+            // It builds on nothing, so it replaces whatever stands, also an older one.
+            self.manifests.read().await?;
+        }
         let prefix = format!("{}-{}", self.manifests.token(), self.attempts);
         let mut draft =
             Draft::new(&self.stored, capture, prefix).map_err(|_| NotStored::NeedsEverything)?;
@@ -233,6 +238,10 @@ impl Keeper {
         self.orphans.retain(|blob| !is_new(blob));
         self.orphans.extend(dropped);
         self.remove_orphans().await;
+        if is_everything {
+            // A Redis that fell back also has blobs again that had been removed.
+            self.remove_unnamed().await;
+        }
         report.standing_blobs = self.sizes.len() as u64;
         report.standing_bytes = self.sizes.values().map(|&bytes| bytes as u64).sum();
         Ok((report, started.elapsed().as_secs_f64()))
@@ -274,7 +283,7 @@ impl Keeper {
         }
     }
 
-    /// Blobs that an earlier process began and no manifest names.
+    /// Blobs that an earlier process began, or that came back, and no manifest names.
     async fn remove_unnamed(&mut self) {
         match self.blobs.list().await {
             Ok(all) => {

@@ -163,6 +163,7 @@ impl Overseer {
         redis.connected.set(i64::from(self.redis.connected()));
         raise_to(&redis.retries, self.redis.retries());
         raise_to(&redis.republishes, self.redis.republishes());
+        raise_to(&redis.history_lost, self.redis.history_lost());
         for (counter, class) in redis.errors.iter().zip(ErrorClass::ALL) {
             raise_to(counter, self.redis.errors(class));
         }

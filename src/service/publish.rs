@@ -19,7 +19,8 @@ pub struct Audience {
 }
 
 /// Publishes jobs until the last, or until there are no more. `losses` counts how often the sink
-/// found its store without what it had written: the next flush then carries every window.
+/// found its store without what it had written: the next flush then carries every window, and a
+/// checkpoint follows at once.
 ///
 /// # Errors
 /// The sink needs a person.
@@ -44,7 +45,7 @@ pub async fn publish<S: Sink>(
         let losses_now = losses();
         if losses_now != losses_seen {
             losses_seen = losses_now;
-            jobs.all_windows().ask();
+            jobs.data_lost();
         }
         if job.is_last {
             jobs.done();

@@ -66,7 +66,7 @@ impl MemorySink {
                 report.history_skipped += 1;
                 continue;
             }
-            kept.insert(closed.view.end, Arc::new(closed.clone()));
+            kept.insert(closed.view.end, Arc::clone(closed));
             report.keys_written += 1;
             while self.closed_keep > 0 && kept.len() > self.closed_keep {
                 kept.pop_first();
@@ -116,7 +116,7 @@ mod tests {
     fn flush(closed: &[i64], latest: i64) -> Flush {
         let closed = closed
             .iter()
-            .map(|&end| ClosedView { view: window(end), quiet: 0, complete: true })
+            .map(|&end| Arc::new(ClosedView { view: window(end), quiet: 0, complete: true }))
             .collect();
         let latest = LatestView {
             view: window(latest),

@@ -169,4 +169,5 @@ fn flush(metrics: &Metrics, step: u64, wave: f64, now: Duration) {
     }
     raise_to(&redis.retries, step / 100);
     raise_to(&redis.republishes, step / 400);
+    raise_to(&redis.history_lost, step / 400 * 3);
 }

@@ -211,8 +211,8 @@ pub fn latest(view: WindowView) -> LatestView {
     }
 }
 
-pub fn closed(view: WindowView) -> ClosedView {
-    ClosedView { view, quiet: 0, complete: true }
+pub fn closed(view: WindowView) -> Arc<ClosedView> {
+    Arc::new(ClosedView { view, quiet: 0, complete: true })
 }
 
 pub fn meta(windows: usize) -> Meta {

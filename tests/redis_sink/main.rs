@@ -4,6 +4,7 @@
 mod content;
 mod fixture;
 mod lease;
+mod loss;
 mod outbox;
 mod outbox_cost;
 mod scripts;

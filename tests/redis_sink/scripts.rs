@@ -75,7 +75,8 @@ fn swap_checks_before_it_writes() {
 fn close_checks_before_it_writes() {
     let mut bench = Bench::new();
     let keys = ["meta", "history", "ends", "tmp", "live"];
-    let with = |token, seq, end| [token, seq, "8", end, "0", "1", "1", "through", "clicks", "5"];
+    let with =
+        |token, seq, end| [token, seq, "8", end, "0", "1", "1", "through", end, "clicks", "5"];
     bench.refused(CLOSE, &keys, &with("them", "7", "1000"), ["FENCED", "us"]);
     bench.refused(CLOSE, &keys, &with("us", "8", "1000"), ["SEQ", "7"]);
     let lost = ["meta", "history", "ends", "lost", "live"];
@@ -85,16 +86,23 @@ fn close_checks_before_it_writes() {
     let wrong = ["meta", "history", "meta", "tmp", "live"];
     bench.refused(CLOSE, &wrong, &with("us", "7", "1000"), ["TYPE", "meta"]);
 
-    assert_eq!(bench.run(CLOSE, &keys, &with("us", "7", "1000")), ["OK", "8"]);
+    assert_eq!(bench.run(CLOSE, &keys, &with("us", "7", "1000")), ["OK", "8", "1"]);
     bench.ask::<u64>("ZADD tmp 1 newer");
     bench.refused(CLOSE, &keys, &with("us", "8", "1000"), ["OLD", "1000"]);
     bench.refused(CLOSE, &keys, &with("us", "8", "500"), ["OLD", "500"]);
     assert_eq!(bench.ask::<Vec<String>>("ZRANGE live 0 -1"), ["new"]);
     let mut next = with("us", "8", "2000");
     next[2] = "9";
-    assert_eq!(bench.run(CLOSE, &keys, &next), ["OK", "9", "1000"], "one end is kept");
+    assert_eq!(bench.run(CLOSE, &keys, &next), ["OK", "9", "2", "1000"], "one end is kept");
     assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["2000"]);
     assert_eq!(bench.ask::<Vec<String>>("HMGET meta seq through"), ["9", "2000"]);
+    // An older window whose entry stands comes back: the newest end stays what it is.
+    bench.ask::<u64>("ZADD tmp 1 back");
+    let back = ["us", "9", "10", "1500", "", "2", "1", "through", "2000"];
+    assert_eq!(bench.run(CLOSE, &keys, &back), ["OK", "10", "2"]);
+    assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["1500", "2000"]);
+    assert_eq!(bench.ask::<Vec<String>>("ZRANGE live 0 -1"), ["back"]);
+    assert_eq!(bench.ask::<Vec<String>>("HMGET meta seq through"), ["10", "2000"]);
 }
 
 #[test]

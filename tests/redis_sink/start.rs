@@ -1,5 +1,6 @@
 //! Starting: whose prefix it is, what an earlier run left, who may read, and starting over.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nazar::config::Secret;
@@ -99,7 +100,7 @@ async fn a_restart_goes_on_where_the_last_run_ended() {
     let mut second = open(&settings).await;
     // It closes windows again: those that stand are skipped, values as they were.
     let mut again = closes(&[2, 3, 4]);
-    again.closed[0].view.totals.clicks = 99;
+    Arc::make_mut(&mut again.closed[0]).view.totals.clicks = 99;
     let report = second.publish(&again).await.unwrap();
     assert_eq!(report.history_skipped, 2);
     assert_eq!(ask::<u64>(&mut connection, "XLEN {nazar}:history:1m"), 4);

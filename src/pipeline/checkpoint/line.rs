@@ -54,6 +54,11 @@ impl CaptureSender {
         self.shared.needs_everything.load(Ordering::Acquire)
     }
 
+    /// The store is known to have lost what earlier captures wrote.
+    pub fn ask_everything(&self) {
+        self.shared.needs_everything.store(true, Ordering::Release);
+    }
+
     /// Call only when it [is free](Self::is_free).
     pub fn send(&self, order: Order) {
         self.shared.is_busy.store(true, Ordering::Release);

@@ -1,5 +1,9 @@
 //! Closed windows: written once, listed, and trimmed by number.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use redis::aio::MultiplexedConnection;
 
 use super::content::{self, View};
@@ -11,15 +15,32 @@ use crate::pipeline::view::ClosedView;
 use crate::sinks::FlushReport;
 use crate::time::EventTime;
 
+/// What of a closed window is written.
+pub(super) struct Part {
+    /// With its boards, which live for so long; `None`: in the history only.
+    pub boards: Option<Duration>,
+    /// Keys that stand already and are left alone.
+    pub standing: HashSet<String>,
+    /// So does the history entry.
+    pub entry_stands: bool,
+}
+
 impl RedisSink {
-    /// Publishes a window that has closed. `kept`: with its boards, not only in the history.
+    /// All of a window, as it closes. `kept`: with its boards.
+    pub(super) fn whole(&self, window: usize, kept: bool) -> Part {
+        let ttl = || self.settings.closed_ttl(&self.settings.definitions.windows[window]);
+        Part { boards: kept.then(ttl), standing: HashSet::new(), entry_stands: false }
+    }
+
+    /// Publishes a window that has closed. False: its history entry was deleted by hand, and
+    /// nothing of it is written.
     pub(super) async fn close(
         &mut self,
         connection: &mut MultiplexedConnection,
         closed: &ClosedView,
-        kept: bool,
+        part: &Part,
         report: &mut FlushReport,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let definitions = self.settings.definitions.clone();
         let keys = self.settings.keys.clone();
         let (window, end) = (closed.view.window, closed.view.end);
@@ -27,14 +48,18 @@ impl RedisSink {
         let place = Place::Closed(end);
         let seq = self.lineage.issue();
         let mut views = Vec::new();
-        if kept {
-            let ttl = ttl_millis(self.settings.closed_ttl(spec));
+        // None is staged where it would expire at once.
+        if let Some(ttl) = part.boards.filter(|ttl| !ttl.is_zero()) {
+            let ttl = ttl_millis(ttl).max(1);
+            let is_wanted = |view: &View| !part.standing.contains(&view.key);
             let members: Vec<View> =
-                content::entity_views(&keys, &definitions, place, &closed.view).collect();
+                content::entity_views(&keys, &definitions, place, &closed.view)
+                    .filter(is_wanted)
+                    .collect();
             let index = keys.closed_members(&spec.label, end);
             self.put(connection, &index, &members, &[], ttl, report).await?;
             views = content::main_views(&keys, &definitions, place, &closed.view);
-            views.retain(|view| !view.content.is_empty());
+            views.retain(|view| !view.content.is_empty() && is_wanted(view));
             let staged: Vec<&View> = views.iter().collect();
             report.bytes += self.stage(connection, seq, &staged, ttl).await?;
         }
@@ -48,8 +73,12 @@ impl RedisSink {
             invocation.key(keys.staged(&self.lineage.token, seq, number)).key(&view.key);
         }
         invocation.arg(&self.lineage.token).arg(self.lineage.expected()).arg(seq);
-        invocation.arg(end.millis()).arg(self.settings.history_keep).arg(ends_keep);
-        invocation.arg(u8::from(kept)).arg(format!("closed_through:{}", spec.label));
+        let history_keep = self.settings.history_keep.to_string();
+        let history_keep = if part.entry_stands { "" } else { history_keep.as_str() };
+        invocation.arg(end.millis()).arg(history_keep).arg(ends_keep);
+        invocation.arg(u8::from(part.boards.is_some()));
+        let through = self.windows[window].closed_through.unwrap_or(end).max(end);
+        invocation.arg(format!("closed_through:{}", spec.label)).arg(through.millis());
         for (name, value) in content::history(closed) {
             invocation.arg(name.as_ref()).arg(value);
         }
@@ -60,21 +89,27 @@ impl RedisSink {
             // remembers. The staged views stay invisible and are removed.
             self.pending.retain(|&pending| pending != seq);
             self.discard_staged(connection).await?;
-            self.windows[window].closed(end);
+            self.windows[window].skipped(end);
             report.history_skipped += 1;
-            return Ok(());
+            return Ok(false);
         }
         let words = self.written(answer, seq)?;
-        self.windows[window].closed(end);
+        let mut words = words.into_iter().skip(1);
+        let entries = words.next().and_then(|entries| entries.parse().ok()).unwrap_or(0);
+        if part.entry_stands {
+            self.windows[window].skipped(end);
+        } else {
+            self.windows[window].closed(end, entries);
+        }
         self.staged.clear();
         report.keys_written += 1 + views.len() as u64;
         if closed_keep > 0 {
-            for fallen in words.iter().skip(1).filter_map(|end| end.parse().ok()) {
+            for fallen in words.filter_map(|end| end.parse().ok()) {
                 let fallen = EventTime::from_millis(fallen);
                 report.keys_deleted += self.unlink_closed(connection, window, fallen).await?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Removes the views of a closed window that is no longer in the list of ends.
@@ -106,7 +141,7 @@ impl RedisSink {
 }
 
 /// Which closed windows of a flush get boards: the last `keep` of each size, or all.
-pub fn kept(closed: &[ClosedView], keep: usize, windows: usize) -> Vec<bool> {
+pub fn kept(closed: &[Arc<ClosedView>], keep: usize, windows: usize) -> Vec<bool> {
     let mut left = vec![if keep == 0 { usize::MAX } else { keep }; windows];
     let mut kept: Vec<bool> = closed
         .iter()
@@ -131,7 +166,7 @@ mod tests {
     #[test]
     fn the_last_of_each_size_are_kept() {
         let windows = [0, 1, 0, 0, 1, 0];
-        let closed: Vec<ClosedView> = windows
+        let closed: Vec<Arc<ClosedView>> = windows
             .iter()
             .map(|&window| {
                 let view = WindowView {
@@ -143,7 +178,7 @@ mod tests {
                     boards: vec![],
                     distinct: vec![],
                 };
-                ClosedView { view, quiet: 0, complete: true }
+                Arc::new(ClosedView { view, quiet: 0, complete: true })
             })
             .collect();
         assert_eq!(kept(&closed, 2, 2), [false, true, false, true, true, true]);

@@ -13,6 +13,7 @@ pub struct RedisHealth {
     errors: [AtomicU64; ErrorClass::COUNT],
     retries: AtomicU64,
     republishes: AtomicU64,
+    history_lost: AtomicU64,
 }
 
 impl RedisHealth {
@@ -45,6 +46,11 @@ impl RedisHealth {
         self.republishes.load(Relaxed)
     }
 
+    /// History entries that Redis lost and nobody can remake.
+    pub fn history_lost(&self) -> u64 {
+        self.history_lost.load(Relaxed)
+    }
+
     pub(super) fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Relaxed);
     }
@@ -67,5 +73,9 @@ impl RedisHealth {
 
     pub(super) fn count_republish(&self) {
         self.republishes.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn count_history_lost(&self, entries: u64) {
+        self.history_lost.fetch_add(entries, Relaxed);
     }
 }

@@ -15,13 +15,14 @@
 //! What a reader may rely on: views and meta of one window change in one step; nothing is
 //! visible half-written; a closed window is written once. What the writer relies on: every
 //! value is absolute, so writing it twice changes nothing, and a write whose answer was lost is
-//! decided by reading `seq` back. Redis data loss shows as a missing or lower `seq`, and
-//! everything is written again. `docs/REDIS.md` is the readers' contract.
+//! decided by reading `seq` back. Redis data loss shows as a missing or lower `seq`: then all
+//! latest views are written again, and of the last closed windows, which stay in memory for
+//! this, all that Redis does not hold. `docs/REDIS.md` is the readers' contract.
 //!
 //! Modules in the order of a flush: [`keys`] and `content` say what is written, `shadow` and
 //! `entities` what of it changed, `commands` and `scripts` how, `lineage` whether it landed,
-//! `connection` and [`error`] what to do if not; `publish`, `closed`, `single` and `session` are
-//! the steps that use them. [`schema`] describes all of it to readers;
+//! `connection` and [`error`] what to do if not; `remembered` and `history` what can be made good
+//! after a loss; `publish`, `closed`, `single`, `session` and `restore` are the steps that use them. [`schema`] describes all of it to readers;
 //! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix. [`outbox`] is apart
 //! from all that: it carries deliveries between instances.
 
@@ -61,6 +62,12 @@ mod publish;
 
 mod closed;
 
+mod remembered;
+
+mod history;
+
+mod restore;
+
 mod single;
 
 mod session;
@@ -74,13 +81,18 @@ use self::connection::{Backoff, Connector};
 use self::entities::Entities;
 use self::error::{ErrorClass, RedisSinkError, Refusal};
 use self::health::RedisHealth;
+use self::history::Stream;
 use self::keys::Keys;
 use self::lease::Keeper;
 use self::lineage::Lineage;
+use self::remembered::Remembered;
+use self::restore::Recovery;
 use self::scripts::Scripts;
 use self::shadow::Shadow;
 use super::{FlushReport, Sink};
-use crate::config::{EntityHashes, FieldsConfig, LimitsConfig, RedisConfig, TopicsConfig};
+use crate::config::{
+    EntityHashes, FieldsConfig, LimitsConfig, REMEMBERED_BYTES_MAX, RedisConfig, TopicsConfig,
+};
 use crate::pipeline::definitions::{Definitions, Window};
 use crate::pipeline::merge::Predecessor;
 use crate::pipeline::view::Flush;
@@ -103,6 +115,10 @@ pub struct RedisSink {
     synced: bool,
     windows: Vec<WindowState>,
     entities: Entities,
+    /// What is written again when Redis loses it.
+    remembered: Remembered,
+    /// While a loss is being made good.
+    recovery: Option<Recovery>,
     /// From the claim on.
     keeper: Option<Keeper>,
     /// See [`RedisSink::predecessor`].
@@ -135,8 +151,7 @@ struct Settings {
 struct WindowState {
     main: Shadow,
     uniques: Shadow,
-    /// The end of the newest history entry.
-    history_last: Option<EventTime>,
+    history: Stream,
     closed_through: Option<EventTime>,
 }
 
@@ -215,6 +230,8 @@ impl RedisSink {
             synced: false,
             windows: (0..windows).map(|_| WindowState::default()).collect(),
             entities: Entities::new(windows),
+            remembered: Remembered::new(windows, config.closed_keep, REMEMBERED_BYTES_MAX),
+            recovery: None,
             keeper: None,
             predecessor: Predecessor::default(),
             has_warned: false,

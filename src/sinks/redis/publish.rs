@@ -24,22 +24,30 @@ impl RedisSink {
     ) -> Result<(), Failure> {
         let mut connection = self.connector.get().await?.clone();
         if !self.synced {
-            self.sync(&mut connection).await?;
+            self.sync(&mut connection, report).await?;
         }
         self.synced = false;
         report.keys_unchanged = 0;
         report.history_skipped = 0;
         let before = history_before
-            .get_or_insert_with(|| self.windows.iter().map(|one| one.history_last).collect());
+            .get_or_insert_with(|| self.windows.iter().map(|one| one.history.last).collect());
 
         let kept = kept(&flush.closed, self.settings.closed_keep, self.windows.len());
         for (closed, kept) in flush.closed.iter().zip(kept) {
             let window = closed.view.window;
             let end = Some(closed.view.end);
-            if end <= self.windows[window].history_last {
+            if end <= self.windows[window].history.last {
                 report.history_skipped += u64::from(end <= before[window]);
+                // What stands may be more whole than what was read again.
+                if closed.complete {
+                    self.remembered.add(closed, kept, Instant::now());
+                }
             } else {
-                self.close(&mut connection, closed, kept, report).await?;
+                let part = self.whole(window, kept);
+                let at = Instant::now();
+                if self.close(&mut connection, closed, &part, report).await? {
+                    self.remembered.add(closed, kept, at);
+                }
             }
         }
         for (state, &end) in self.windows.iter_mut().zip(&flush.meta.closed_through) {

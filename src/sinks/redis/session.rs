@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Value};
 use tracing::{info, warn};
 
 use super::admin::{self, Probe};
 use super::commands::Batch;
 use super::content;
 use super::error::{RedisSinkError, Refusal};
+use super::history::Stream;
 use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
 use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::merge::Predecessor;
+use crate::sinks::FlushReport;
 use crate::time::EventTime;
 
 /// XREVRANGE's answer: entries of id and fields.
@@ -52,7 +55,7 @@ impl RedisSink {
     /// A restart reads the log again, and closes again what stands in the history already.
     fn say_what_stands(&self) {
         for (state, window) in self.windows.iter().zip(&self.settings.definitions.windows) {
-            if let Some(end) = state.history_last {
+            if let Some(end) = state.history.last {
                 info!(
                     window = window.label,
                     through_millis = end.millis(),
@@ -66,6 +69,7 @@ impl RedisSink {
     pub(super) async fn sync(
         &mut self,
         connection: &mut MultiplexedConnection,
+        report: &mut FlushReport,
     ) -> Result<(), Failure> {
         let stored = self.read_stored(connection).await?;
         match self.lineage.judge(&stored, &self.pending) {
@@ -77,11 +81,12 @@ impl RedisSink {
                 self.health.count_republish();
                 warn!(stored_seq = stored.seq, "redis lost views, all are written again");
                 self.pending.clear();
-                self.take(connection, false).await?;
+                self.note_loss();
             }
         }
         self.read_closed(connection).await?;
-        self.discard_staged(connection).await
+        self.discard_staged(connection).await?;
+        self.recover(connection, report).await
     }
 
     /// Removes temporary keys that nothing will rename any more. If a script of a lost
@@ -112,7 +117,7 @@ impl RedisSink {
 
     /// Takes the prefix, describes it, and learns which keys of single entities stand there.
     /// `strict`: refuse another configuration or an ended run, as a start must.
-    async fn take(
+    pub(super) async fn take(
         &mut self,
         connection: &mut MultiplexedConnection,
         strict: bool,
@@ -214,7 +219,10 @@ impl RedisSink {
     }
 
     /// How far windows were closed: by the history, which decides what is skipped, and by meta.
-    async fn read_closed(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Failure> {
+    pub(super) async fn read_closed(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Failure> {
         let keys = &self.settings.keys;
         for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
             let history = keys.history(&window.label);
@@ -228,7 +236,8 @@ impl RedisSink {
             command.arg(keys.meta()).arg(format!("closed_through:{}", window.label));
             let through: Option<String> = command.query_async(connection).await?;
             let last = entries.first().and_then(|(id, _)| id.split('-').next()?.parse().ok());
-            state.history_last = last.map(EventTime::from_millis);
+            state.history = read_stream(connection, &keys.history(&window.label)).await?;
+            state.history.last = last.map(EventTime::from_millis);
             let through = through.and_then(|end| end.parse().ok()).map(EventTime::from_millis);
             state.closed_through = through;
         }
@@ -248,9 +257,35 @@ impl RedisSink {
     }
 }
 
+/// How long a history is and has ever been.
+async fn read_stream(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> Result<Stream, RedisError> {
+    let entries: u64 = redis::cmd("XLEN").arg(key).query_async(connection).await?;
+    if entries == 0 {
+        // XINFO would call it an error. What was removed by hand is not lost.
+        return Ok(Stream::default());
+    }
+    let info: Result<BTreeMap<String, Value>, _> =
+        redis::cmd("XINFO").arg("STREAM").arg(key).query_async(connection).await;
+    // A server that refuses to tell: then nothing was ever trimmed, as far as we know.
+    let added = match info.as_ref().map(|info| info.get("entries-added")) {
+        Ok(Some(Value::Int(added))) => u64::try_from(*added).unwrap_or(entries),
+        _ => entries,
+    };
+    Ok(Stream { last: None, entries, added })
+}
+
 impl WindowState {
-    pub(super) fn closed(&mut self, end: EventTime) {
-        self.history_last = self.history_last.max(Some(end));
+    pub(super) fn closed(&mut self, end: EventTime, entries: u64) {
+        self.history.add(end, entries);
+        self.skipped(end);
+    }
+
+    /// Its history entry stood already.
+    pub(super) fn skipped(&mut self, end: EventTime) {
+        self.history.last = self.history.last.max(Some(end));
         self.closed_through = self.closed_through.max(Some(end));
     }
 }

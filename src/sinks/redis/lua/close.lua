@@ -1,9 +1,10 @@
 #!lua
 -- Publishes one closed window: its staged boards, its history entry, its end in the list of
--- those kept. Answers the ends that fell out of that list.
+-- those kept. Answers the length of the history and the ends that fell out of that list.
 -- KEYS: meta, history, ends, (staged, live) × views
--- ARGV: token, expected seq, new seq, window end, history_keep, closed_keep, '1' if boards are kept,
---       meta field for the end, (name, value) × fields of the entry …
+-- ARGV: token, expected seq, new seq, window end, history_keep or '' if the entry stands,
+--       closed_keep, '1' if boards are kept, meta field for the newest end, that end,
+--       (name, value) × fields of the entry …
 local meta = redis.call('HMGET', KEYS[1], 'leader', 'seq')
 if meta[1] ~= ARGV[1] then return {'FENCED', meta[1] or ''} end
 if (meta[2] or '') ~= ARGV[2] then return {'SEQ', meta[2] or ''} end
@@ -15,11 +16,11 @@ for i, kind in ipairs({'stream', 'zset'}) do
   if found ~= 'none' and found ~= kind then return {'TYPE', KEYS[i + 1]} end
 end
 -- The first write: an id that is not above the last one leaves everything as it was.
-local added
+local added = {}
 if ARGV[5] == '0' then
-  added = redis.pcall('XADD', KEYS[2], ARGV[4] .. '-0', unpack(ARGV, 9))
-else
-  added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], ARGV[4] .. '-0', unpack(ARGV, 9))
+  added = redis.pcall('XADD', KEYS[2], ARGV[4] .. '-0', unpack(ARGV, 10))
+elseif ARGV[5] ~= '' then
+  added = redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], ARGV[4] .. '-0', unpack(ARGV, 10))
 end
 if added.err then
   if string.find(added.err, 'equal or smaller', 1, true) then return {'OLD', ARGV[4]} end
@@ -34,5 +35,5 @@ if ARGV[7] == '1' then
     redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[6]))
   end
 end
-redis.call('HSET', KEYS[1], 'seq', ARGV[3], ARGV[8], ARGV[4])
-return {'OK', ARGV[3], unpack(fallen)}
+redis.call('HSET', KEYS[1], 'seq', ARGV[3], ARGV[8], ARGV[9])
+return {'OK', ARGV[3], tostring(redis.call('XLEN', KEYS[2])), unpack(fallen)}
