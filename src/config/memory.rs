@@ -33,7 +33,8 @@ const BOARD_ROW_BYTES: u64 = 64;
 /// The latest and the closed edge of a window each keep a total.
 const EDGES: u64 = 2;
 /// The last closed windows stay in memory, to be written again when Redis loses them. With less,
-/// fewer of them survive where they hold many distinct counts; the default views take half of it.
+/// fewer of them survive where they hold many distinct counts: with the default boards and twenty
+/// busy categories a window takes 1 MiB, and forty are kept.
 pub const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 /// A heavily used distinct-user sketch.
 pub(super) const SKETCH_BYTES_WORST: u64 = 228 * 1024;

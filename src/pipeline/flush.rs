@@ -338,6 +338,7 @@ impl<O: Observer> Publisher<O> {
             && let Some(checkpoints) = &self.plan.checkpoints
         {
             checkpoints.line.ask_everything();
+            self.cadence.begin_anew();
         }
         self.merger.tick(now, !self.has_room());
         self.shared.set_stream_time(self.merger.clock().stream_time());
@@ -566,6 +567,7 @@ impl<O: Observer> Publisher<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::checkpoint::line::capture_line;
     use crate::pipeline::clock::Coverage;
     use crate::pipeline::delivery::{Cells, PartitionState};
     use crate::pipeline::handover::channel;
@@ -578,6 +580,7 @@ mod tests {
         fn ticked(&mut self, _: &Merger, _: usize, _: u64) {}
     }
 
+    const HOUR: Duration = Duration::from_secs(3600);
     const P: Partition = Partition { kind: Kind::Click, index: 0 };
 
     /// A publisher of one partition, when views stand that explain it up to `published`.
@@ -656,6 +659,28 @@ mod tests {
         let (mut publisher, mut receiver) = publisher(None);
         read(&mut publisher, 0, 1);
         assert_eq!(flushed(&mut publisher, &mut receiver, false), Some((false, 1)));
+    }
+
+    #[tokio::test]
+    async fn when_the_store_has_lost_its_data_a_whole_checkpoint_follows_at_once() {
+        let (mut publisher, receiver) = publisher(None);
+        let (line, mut captures) = capture_line();
+        publisher.plan.checkpoints = Some(Checkpoints { every: HOUR, line });
+        publisher.cadence = Cadence::new(HOUR);
+        let mut captured = async |publisher: &mut Publisher<Nobody>, later: Duration| {
+            publisher.started = publisher.started.checked_sub(later).expect("booted for a minute");
+            publisher.tick();
+            publisher.checkpoint_if_due().expect("the sink lives");
+            match tokio::time::timeout(Duration::from_millis(1), captures.next()).await {
+                Ok(Some(Order::Store(capture))) => Some(capture.is_everything),
+                _ => None,
+            }
+        };
+        assert_eq!(captured(&mut publisher, Duration::ZERO).await, Some(false));
+        let a_moment = Duration::from_secs(2);
+        assert_eq!(captured(&mut publisher, a_moment).await, None, "nothing has happened");
+        receiver.data_lost();
+        assert_eq!(captured(&mut publisher, a_moment).await, Some(true));
     }
 
     #[test]

@@ -88,10 +88,19 @@ fn play_in(
         world.linger(pause);
         let strike =
             fault.strike(world).with_context(|| format!("strike {}: {fault:?}", number + 1))?;
-        let recovery = world
-            .recovered(&strike.mark)
-            .with_context(|| format!("strike {}: {fault:?}, {}", number + 1, strike.proof))?;
-        outcome.struck(strike.proof, recovery);
+        let context = || format!("strike {}: {fault:?}, {}", number + 1, strike.proof);
+        let mut recovery = world.recovered(&strike.mark).with_context(context)?;
+        let mut proof = strike.proof.clone();
+        if fault.loses_data() {
+            let (exact, saved, windows) = world.made_good(&strike.mark).with_context(context)?;
+            recovery = recovery.max(exact);
+            proof += &format!(
+                "; {windows} closed windows in memory, all standing {:.1} s later, a checkpoint after {:.1} s",
+                exact.as_secs_f64(),
+                saved.as_secs_f64()
+            );
+        }
+        outcome.struck(proof, recovery);
         world.whole()?;
     }
     verdict::finish(world, &faults, sampling, outcome)

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// By window label: the end of the newest closed window when Redis lost its data.
+/// By window label: the end of the newest closed window that nobody had in memory when Redis lost
+/// its data.
 pub type LostThrough = BTreeMap<String, i64>;
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,7 +89,7 @@ fn direction(difference: &Value, excuses: &Excuses) -> Direction {
     }
 }
 
-/// Whether a closed view or a history entry was there when Redis lost its data.
+/// Whether a closed view or a history entry was there when Redis lost its data, and only there.
 fn is_lost(key: &str, lost_through: &LostThrough) -> bool {
     let place = match key.split_once(":history:") {
         Some((_, entry)) => entry.strip_suffix("-0").and_then(|entry| entry.split_once(' ')),

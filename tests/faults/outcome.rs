@@ -30,7 +30,8 @@ pub struct Outcome {
     pub over: u64,
     /// The same that state less, or are missing.
     pub under: u64,
-    /// Closed views and history entries gone with Redis' data, which are not rebuilt.
+    /// Closed views and history entries gone with Redis' data, of windows older than those that the
+    /// writer had in memory.
     pub lost: u64,
     /// In samples taken while writers died: distinct counts of single entities that had not followed
     /// the swap of their window. Judged at the end like everything else.

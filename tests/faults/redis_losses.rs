@@ -1,7 +1,7 @@
 //! Faults in which Redis starts anew or forgets.
 //!
-//! Where it forgets, writes are held back while it is noted how far windows were closed: what
-//! had been closed by then may be gone, and everything after it must be there.
+//! Where it forgets, writes are held back while it is noted which windows were closed: those
+//! that the writer has in memory and everything later must be there, older ones may be gone.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,16 +12,27 @@ use crate::fault::Strike;
 use crate::process_faults;
 use crate::redis_faults::TROUBLE;
 use crate::redis_server::Server;
-use crate::world::{WAIT, World};
+use crate::stage::LABELS;
+use crate::world::{WAIT, World, closed_ends};
 
-type Meta = BTreeMap<String, String>;
+/// By window: how many closed windows are in the writer's memory.
+type Remembered = BTreeMap<String, usize>;
 
 pub fn restart(world: &mut World, keeps_data: bool) -> anyhow::Result<Strike> {
+    let remembered = if keeps_data { Remembered::new() } else { world.remembered()? };
+    restart_with(world, keeps_data, &remembered)
+}
+
+fn restart_with(
+    world: &mut World,
+    keeps_data: bool,
+    remembered: &Remembered,
+) -> anyhow::Result<Strike> {
     let before = world.redis.info("run_id");
     if keeps_data {
         world.redis.stop();
     } else {
-        hold_writes_and_note(world)?;
+        hold_writes_and_note(world, remembered)?;
         world.redis.kill();
     }
     let pause = world.between(Duration::from_millis(200), Duration::from_secs(1));
@@ -46,22 +57,25 @@ pub fn restart(world: &mut World, keeps_data: bool) -> anyhow::Result<Strike> {
 /// The writer and the data at once: only the log remains.
 pub fn killed_with_active(world: &mut World) -> anyhow::Result<Strike> {
     let daemon = process_faults::kill_active(world)?;
-    let redis = restart(world, false)?;
+    let redis = restart_with(world, false, &Remembered::new())?;
     Ok(Strike { proof: format!("{}; {}", daemon.proof, redis.proof), ..redis })
 }
 
 pub fn flush_all(world: &mut World) -> anyhow::Result<Strike> {
+    let remembered = world.remembered()?;
     let mut pipe = redis::pipe();
-    pipe.atomic()
-        .hgetall(format!("{{{}}}:meta", world.name))
-        .cmd("DBSIZE")
-        .cmd("FLUSHALL")
-        .cmd("DBSIZE");
-    let (meta, before, _, after): (Meta, u64, String, u64) =
+    pipe.atomic();
+    for label in LABELS {
+        pipe.zrange(format!("{{{}}}:closed:ends:{label}", world.name), 0, -1);
+    }
+    pipe.cmd("DBSIZE").cmd("FLUSHALL").cmd("DBSIZE");
+    type Answer = (Vec<i64>, Vec<i64>, Vec<i64>, u64, String, u64);
+    let (first, second, third, before, _, after): Answer =
         pipe.query(&mut world.redis.connect())?;
+    let ends: Vec<_> = LABELS.into_iter().zip([first, second, third]).collect();
     let strike = Strike::now(format!("{before} keys became {after}"));
     ensure!(before > 10 && after == 0, "{}", strike.proof);
-    world.note_closed(&meta);
+    world.note_closed(&ends, &remembered);
     Ok(strike)
 }
 
@@ -84,7 +98,8 @@ pub fn failover(world: &mut World) -> anyhow::Result<Strike> {
     world.linger(TROUBLE);
 
     let before = world.metric("nazar_redis_errors_total", "class=\"readonly\"");
-    hold_writes_and_note(world)?;
+    let remembered = world.remembered()?;
+    hold_writes_and_note(world, &remembered)?;
     let newest = seq(&world.redis, &world.name).context("seq")?;
     follow(&world.redis, copy.port);
     let refused = world.until("a daemon is told READONLY", WAIT, |world| {
@@ -99,11 +114,13 @@ pub fn failover(world: &mut World) -> anyhow::Result<Strike> {
 }
 
 /// Nobody writes from here on for two seconds; what had been closed is noted.
-fn hold_writes_and_note(world: &mut World) -> anyhow::Result<()> {
+fn hold_writes_and_note(world: &mut World, remembered: &Remembered) -> anyhow::Result<()> {
     let mut connection = world.redis.connect();
     redis::cmd("CLIENT").arg("PAUSE").arg(2000).arg("WRITE").exec(&mut connection)?;
-    let meta: Meta =
-        redis::cmd("HGETALL").arg(format!("{{{}}}:meta", world.name)).query(&mut connection)?;
-    world.note_closed(&meta);
+    let ends: Vec<_> = LABELS
+        .into_iter()
+        .map(|label| (label, world.redis.ask(&closed_ends(&world.name, label))))
+        .collect();
+    world.note_closed(&ends, remembered);
     Ok(())
 }

@@ -114,13 +114,14 @@ closed window, and samples of the latest views, number by number. How to read th
   of the ledger; a row holds only if the two are equal and the ledger of every daemon closes.
 - *over*, *under*: members, fields, distinct counts and windows that state more, or less, than the log. 0 is the only
   good number.
-- *lost*: closed views that went with Redis' own data, where the fault takes it. They are not rebuilt unless the log is
-  read again; everything closed later must be there.
+- *lost*: closed views and history entries that went with Redis' own data, where the fault takes it, of windows older
+  than the last ten of each size, which the writer has in memory. Those and everything closed later must be there.
 - *windows*, *samples*: how much was compared. Distinct counts of single entities follow the rest of a view within
   moments: what a dying writer left unfinished there is not held against it before the end.
 - *after close*: records that came after their window was closed, as when a producer was silent for longer than the
   lateness. Then only windows proven by every log are compared.
-- *RTO*: from the fault, or its end if it lasts, until the views were written anew with more in them than ever before.
+- *RTO*: from the fault, or its end if it lasts, until the views were written anew with more in them than ever before
+  and, where Redis lost data, the closed windows that the writer has in memory stand again.
   Strikes that hit an instance which only stood by count as well.
 - *stale*: the longest time, while the load went on, in which the views did not come to hold more.
 

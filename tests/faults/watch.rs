@@ -47,7 +47,7 @@ pub struct Watch {
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
     pub at: Instant,
-    at_ms: i64,
+    pub at_ms: i64,
 }
 
 impl Mark {

@@ -25,6 +25,8 @@ pub const WAIT: Duration = Duration::from_secs(90);
 /// Between an end that nobody asked for and the next start.
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 const STEP: Duration = Duration::from_millis(50);
+/// Closed windows of each size that a writer keeps in memory, where Redis keeps all.
+const REMEMBERED: usize = 10;
 
 enum Broker {
     Shared(&'static Kafka),
@@ -46,6 +48,8 @@ pub struct World {
     pub stage: Stage,
     pub rng: Rng,
     pub excuses: Excuses,
+    /// By window: ends of closed windows that have to come back after the loss just noted.
+    kept: BTreeMap<String, Vec<i64>>,
     pub rss_peak_bytes: u64,
     // Processes end in this order, each before what it needs.
     pub instances: Vec<Instance>,
@@ -77,6 +81,7 @@ impl World {
             generator: None,
             instances: Vec::new(),
             excuses: Excuses::default(),
+            kept: BTreeMap::new(),
             rss_peak_bytes: 0,
             name,
             stage,
@@ -231,16 +236,58 @@ impl World {
         self.redis.ask(&format!("HGET {{{}}}:meta {field}", self.name))
     }
 
-    /// Takes note of how far windows were closed, right before Redis loses data.
-    pub fn note_closed(&mut self, meta: &BTreeMap<String, String>) {
-        for (field, value) in meta {
-            if let Some(window) = field.strip_prefix("closed_through:") {
+    /// How many closed windows of each size the instance that writes has in memory, by what it
+    /// says it has closed.
+    pub fn remembered(&mut self) -> anyhow::Result<BTreeMap<String, usize>> {
+        let active = self.active()?;
+        let running = self.running(active)?;
+        let of = |label: &str| {
+            let labels = format!("window=\"{label}\"");
+            let closed = running.metric("nazar_windows_closed_total", &labels).unwrap_or(0.0);
+            REMEMBERED.min(closed as usize)
+        };
+        Ok(LABELS.iter().map(|&label| (label.to_owned(), of(label))).collect())
+    }
+
+    /// Takes note of what had been closed right before Redis loses data: the windows that the
+    /// writer remembers have to come back, all older ones may be gone.
+    pub fn note_closed(&mut self, ends: &[(&str, Vec<i64>)], remembered: &BTreeMap<String, usize>) {
+        for (label, ends) in ends {
+            let remembered = remembered.get(*label).copied().unwrap_or(0);
+            let (lost, kept) = ends.split_at(ends.len().saturating_sub(remembered));
+            if let Some(&end) = lost.last() {
                 let through =
-                    self.excuses.lost_through.entry(window.to_owned()).or_insert(i64::MIN);
-                *through = (*through).max(value.parse().unwrap_or(i64::MIN));
+                    self.excuses.lost_through.entry((*label).to_owned()).or_insert(i64::MIN);
+                *through = (*through).max(end);
             }
+            self.kept.insert((*label).to_owned(), kept.to_vec());
         }
     }
+
+    /// Waits until the closed windows that have to come back stand again, and a checkpoint made
+    /// after the loss; how long each took.
+    pub fn made_good(&mut self, mark: &Mark) -> anyhow::Result<(Duration, Duration, usize)> {
+        let kept = std::mem::take(&mut self.kept);
+        self.until("closed windows stand again", WAIT, |world| {
+            let stand = |(label, ends): (&String, &Vec<i64>)| {
+                let standing: Vec<i64> = world.redis.ask(&closed_ends(&world.name, label));
+                ends.iter().all(|end| standing.contains(end))
+            };
+            kept.iter().all(stand).then_some(())
+        })?;
+        let windows = mark.at.elapsed();
+        self.until("a checkpoint stands again", WAIT, |world| {
+            let field = format!("HGET {{{}}}:manifest written_at", world.name);
+            let written_at: Option<i64> = world.redis.ask(&field);
+            (written_at > Some(mark.at_ms)).then_some(())
+        })?;
+        Ok((windows, mark.at.elapsed(), kept.values().map(Vec::len).sum()))
+    }
+}
+
+/// The command that lists the closed windows of a size.
+pub fn closed_ends(name: &str, label: &str) -> String {
+    format!("ZRANGE {{{name}}}:closed:ends:{label} 0 -1")
 }
 
 /// The most memory a process has had; 0 without /proc.

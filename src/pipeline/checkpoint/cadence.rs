@@ -47,6 +47,12 @@ impl Cadence {
         self.is_asked = true;
     }
 
+    /// What stood is known to be gone from a store that answers again: there is no reason to
+    /// wait as after a failure.
+    pub fn begin_anew(&mut self) {
+        self.pause = FIRST_PAUSE.min(self.every);
+    }
+
     /// One is on its way.
     pub fn taken(&mut self, now: Duration, needs_everything: bool) {
         (self.last, self.is_asked) = (Some(now), false);
@@ -98,6 +104,9 @@ mod tests {
             }
         }
         assert_eq!(taken_at, [1, 3, 7, 15, 25, 35, 45, 55]);
+        // The store is back, and empty.
+        cadence.begin_anew();
+        assert!(cadence.is_due(at(56), true));
         // One stood: the next failure is met quickly again.
         assert!(cadence.is_due(at(65), false));
         cadence.taken(at(65), false);
