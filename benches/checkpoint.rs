@@ -13,7 +13,13 @@
 //!
 //! Run with `cargo bench --bench checkpoint`. One run on two shared cores of a virtual machine:
 //!
-//! FIGURES
+//! | what | time | size |
+//! |---|---|---|
+//! | state in memory | | 556 MiB |
+//! | first: capture, encode | 0.3 ms, 0.5 s | 1,448 blobs, 34 MiB |
+//! | next: capture, encode | 0.2 ms, 0.01 s | 12 blobs, 0.2 MiB |
+//! | restore | 1.0 s | |
+//! | boards, before and after | 0.3 s, 0.4 s | |
 
 use std::collections::HashMap;
 use std::sync::Arc;
