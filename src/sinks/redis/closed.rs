@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 
@@ -37,10 +37,11 @@ impl RedisSink {
     pub(super) async fn close(
         &mut self,
         connection: &mut MultiplexedConnection,
-        closed: &ClosedView,
+        closed: &Arc<ClosedView>,
         part: &Part,
         report: &mut FlushReport,
     ) -> Result<bool, Failure> {
+        let begun = Instant::now();
         let definitions = self.settings.definitions.clone();
         let keys = self.settings.keys.clone();
         let (window, end) = (closed.view.window, closed.view.end);
@@ -101,6 +102,8 @@ impl RedisSink {
         } else {
             self.windows[window].closed(end, entries);
         }
+        // Before anything else can fail: from here on it stands, and may be lost.
+        self.remembered.add(closed, part.boards.is_some(), begun);
         self.staged.clear();
         report.keys_written += 1 + views.len() as u64;
         if closed_keep > 0 {

@@ -44,10 +44,7 @@ impl RedisSink {
                 }
             } else {
                 let part = self.whole(window, kept);
-                let at = Instant::now();
-                if self.close(&mut connection, closed, &part, report).await? {
-                    self.remembered.add(closed, kept, at);
-                }
+                self.close(&mut connection, closed, &part, report).await?;
             }
         }
         for (state, &end) in self.windows.iter_mut().zip(&flush.meta.closed_through) {
