@@ -193,8 +193,7 @@ impl Keeper {
         self.attempts += 1;
         let is_everything = capture.is_everything;
         if is_everything {
-            // It builds on nothing, so it replaces whatever stands, also an older one.
-            self.manifests.read().await?;
+            self.look_again().await?;
         }
         let prefix = format!("{}-{}", self.manifests.token(), self.attempts);
         let mut draft =
@@ -245,6 +244,19 @@ impl Keeper {
         report.standing_blobs = self.sizes.len() as u64;
         report.standing_bytes = self.sizes.values().map(|&bytes| bytes as u64).sum();
         Ok((report, started.elapsed().as_secs_f64()))
+    }
+
+    /// A checkpoint of everything builds on nothing and replaces whatever stands, also an older
+    /// one. It mostly follows an outage, after which the first use of each connection finds it
+    /// broken: that must not cost a whole attempt.
+    async fn look_again(&mut self) -> Result<(), NotStored> {
+        if self.manifests.read().await.is_err() {
+            self.manifests.read().await?;
+        }
+        if self.blobs.list().await.is_err() {
+            self.blobs.list().await?;
+        }
+        Ok(())
     }
 
     /// Counts and says an outcome; whether it is a checkpoint that stands.
