@@ -28,7 +28,6 @@
 mod assembly;
 pub mod cadence;
 mod draft;
-pub mod line;
 mod manifest;
 mod marks;
 mod names;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::event::Kind;
+use crate::pipeline::capture_line::{CaptureSender, Order};
 use crate::pipeline::checkpoint::cadence::Cadence;
-use crate::pipeline::checkpoint::line::{CaptureSender, Order};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::handover::{Inlet, MergedState, Message};
@@ -567,7 +567,7 @@ impl<O: Observer> Publisher<O> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::checkpoint::line::capture_line;
+    use crate::pipeline::capture_line::capture_line;
     use crate::pipeline::clock::Coverage;
     use crate::pipeline::delivery::{Cells, PartitionState};
     use crate::pipeline::handover::channel;

@@ -39,6 +39,7 @@ pub mod frontier;
 pub mod distinct;
 pub mod merge;
 pub mod checkpoint;
+pub mod capture_line;
 
 pub mod view;
 pub mod rounds;

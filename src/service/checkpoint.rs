@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::config::{BLOBS_IN_REDIS, Config};
 use crate::metrics::Metrics;
 use crate::metrics::checkpoint::CheckpointReport;
-use crate::pipeline::checkpoint::line::{CaptureReceiver, Order};
+use crate::pipeline::capture_line::{CaptureReceiver, Order};
 use crate::pipeline::checkpoint::{Assembly, BlobName, Capture, Damaged, Draft, Manifest, Stored};
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::Partition;

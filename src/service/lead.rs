@@ -18,7 +18,7 @@ use super::log::{Known, Log};
 use super::observe::MergeObserver;
 use super::publish::{Audience, publish};
 use super::{Ending, MERGE_PULSE, Parts, SINK_PULSE, feed, until_stopped, usize_of};
-use crate::pipeline::checkpoint::line::capture_line;
+use crate::pipeline::capture_line::capture_line;
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::flush::{AllWindows, Checkpoints, Plan, Publisher, SinkGone, job_channel};
 use crate::pipeline::handover::{Inlet, Message, Outlet};

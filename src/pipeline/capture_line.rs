@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::Capture;
+use crate::pipeline::checkpoint::Capture;
 
 /// What is asked of the store.
 pub enum Order {
