@@ -39,7 +39,7 @@ use crate::pipeline::flush::SinkGone;
 use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, channel};
 use crate::pipeline::identity::OtherCluster;
 use crate::pipeline::merge::Merger;
-use crate::pipeline::offset::{OffsetMap, Topics};
+use crate::pipeline::offset::Topics;
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
 use crate::pipeline::protocol::Token;
 use crate::pipeline::role::Role;
@@ -220,7 +220,9 @@ pub async fn run(
     let log_watch =
         LogWatch::start(lookup, discovered, stream_time).context("start the log watcher")?;
 
-    let published = prepared.as_ref().map(|ready| ready.published.clone()).unwrap_or_default();
+    if let Some(ready) = &prepared {
+        role.set_published(ready.published.iter().map(|(&partition, &offset)| (partition, offset)));
+    }
     let dead_letters = dead_letters(config)?;
     let links = |pulse| OwnerLinks {
         outlet: outlet.clone(),
@@ -243,7 +245,7 @@ pub async fn run(
             max_skew: definitions.max_skew,
         };
         let pulse = health.pulse(format!("poll {handle}"), POLL_PULSE);
-        let owner = owner(config, definitions, topics, published.clone(), links(pulse));
+        let owner = owner(config, definitions, topics, links(pulse));
         sources.push(Source::start(&format!("source-{handle}"), settings, owner)?);
     }
     let sources = Arc::new(sources);
@@ -255,6 +257,8 @@ pub async fn run(
         let courier = Courier {
             outboxes: Outboxes::new(&config.redis, &config.topics, Outboxes::BYTES_MAX)?,
             manifests: ManifestStore::new(&config.redis, &token.to_string())?,
+            windows: definitions.windows.iter().map(|window| window.label.clone()).collect(),
+            topics: config.topics.clone(),
             role: role.clone(),
             merged: parts.merged.clone(),
             metrics: metrics.team.clone(),
@@ -304,6 +308,7 @@ pub async fn run(
                     break Ending::Stopped;
                 };
                 let (ready, ..) = ready.split();
+                role.set_published(ready.published.iter().map(|(&id, &offset)| (id, offset)));
                 role.begin_to_lead();
                 let began = lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?;
                 overseer.all_windows = Some(began.all_windows.clone());
@@ -493,7 +498,6 @@ fn owner(
     config: &Config,
     definitions: &Arc<Definitions>,
     topics: &Topics,
-    published: Arc<OffsetMap>,
     links: OwnerLinks,
 ) -> Owner {
     let limits = DecodeLimits {
@@ -507,7 +511,6 @@ fn owner(
         interval: config.redis.flush / HAND_OVERS_PER_FLUSH,
         delta_bytes_max: DELTA_BYTES_MAX,
         max_consecutive_rejects: config.limits.max_consecutive_rejects,
-        published,
     };
     Owner::new(settings, decoder, links)
 }

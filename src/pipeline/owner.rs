@@ -22,7 +22,7 @@ use crate::pipeline::delivery::{Delivery, Ledger, Partition};
 use crate::pipeline::handover::{MergedState, Message, Outlet, Reading, ReadingFacts};
 use crate::pipeline::identity::Fingerprint;
 use crate::pipeline::merge::Position;
-use crate::pipeline::offset::{OffsetMap, Topics};
+use crate::pipeline::offset::Topics;
 use crate::pipeline::owned::{Outcome, OwnedPartition};
 use crate::pipeline::protocol::Verdict;
 use crate::pipeline::role::{Opening, Role};
@@ -46,9 +46,6 @@ pub struct OwnerSettings {
     pub delta_bytes_max: usize,
     /// So many rejects in a row stop the daemon: wrong topic or format.
     pub max_consecutive_rejects: u64,
-    /// The offsets that views of an earlier run explain: deliveries end there, so that none is
-    /// judged in part by that run and in part by this one.
-    pub published: Arc<OffsetMap>,
 }
 
 /// Whom an owner deals with.
@@ -137,8 +134,7 @@ impl Owner {
 
     fn own(&self, partition: Partition, position: Position) -> Slot {
         let definitions = self.settings.definitions.clone();
-        let published = self.settings.published.get(&partition).copied();
-        let cut = published.filter(|&published| published > position.cursor);
+        let cut = self.links.role.cut(partition, position.cursor);
         self.links.role.start(Opening { partition, token: draw_token(), cursor: position.cursor });
         let owned = OwnedPartition::start(partition, position, definitions);
         Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new(), cut }

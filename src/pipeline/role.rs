@@ -40,6 +40,7 @@ pub struct Role {
     lease: Token,
     leads: AtomicBool,
     outboxes: Mutex<HashMap<Partition, Outbox>>,
+    published: Mutex<HashMap<Partition, i64>>,
     openings: UnboundedSender<Opening>,
 }
 
@@ -48,7 +49,8 @@ impl Role {
     pub fn new(lease: Token) -> (Self, UnboundedReceiver<Opening>) {
         let (openings, receiver) = unbounded_channel();
         let outboxes = Mutex::default();
-        (Self { lease, leads: AtomicBool::new(false), outboxes, openings }, receiver)
+        let leads = AtomicBool::new(false);
+        (Self { lease, leads, outboxes, published: Mutex::default(), openings }, receiver)
     }
 
     pub fn leads(&self) -> bool {
@@ -63,6 +65,19 @@ impl Role {
     /// How the next delivery goes.
     pub fn way(&self) -> Way {
         if self.leads() { Way::Memory(self.lease) } else { Way::Outbox }
+    }
+
+    /// The offsets that the views explain, as far as they are known here.
+    pub fn set_published(&self, offsets: impl IntoIterator<Item = (Partition, i64)>) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.extend(offsets);
+    }
+
+    /// Where a delivery of a partition that starts at `cursor` has to end: at what the views
+    /// explain, so that a new leader judges none in part for the one before it.
+    pub fn cut(&self, partition: Partition, cursor: i64) -> Option<i64> {
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.get(&partition).copied().filter(|&published| published > cursor)
     }
 
     /// A partition starts here at a cursor; its outbox is taken from whoever held it.

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
+use crate::config::TopicsConfig;
 use crate::metrics::team::{OutboxOutcome, TeamMetrics};
 use crate::pipeline::checkpoint::Manifest;
 use crate::pipeline::delivery::{Delivery, Partition};
@@ -41,6 +42,9 @@ const RELAY_WAIT: Duration = Duration::from_millis(20);
 pub struct Courier {
     pub outboxes: Outboxes,
     pub manifests: ManifestStore,
+    /// The labels of the windows, and the topics: what meta's offset vectors are read by.
+    pub windows: Vec<String>,
+    pub topics: TopicsConfig,
     pub role: Arc<Role>,
     pub merged: Arc<MergedState>,
     pub metrics: Arc<TeamMetrics>,
@@ -181,8 +185,9 @@ impl Courier {
         seen: &mut Option<(String, u64)>,
         checkpointed: &impl Fn(&[(Partition, i64)]),
     ) {
-        match self.manifests.leader_says().await {
+        match self.manifests.leader_says(&self.windows, &self.topics).await {
             Ok(said) => {
+                self.role.set_published(said.published);
                 let time = |millis: Option<i64>| millis.map(EventTime::from_millis);
                 self.merged.set_stream_time(time(said.stream_time_millis));
                 self.merged.set_slowest_progressing(time(said.slowest_millis));

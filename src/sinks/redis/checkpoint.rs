@@ -8,17 +8,21 @@
 //! A checkpoint that fails half-way leaves the last one as it was, and blobs that nobody names;
 //! the index finds them.
 
+use std::collections::BTreeMap;
+
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError};
 
 use super::admin;
 use super::connection::Connector;
+use super::content;
 use super::error::RedisSinkError;
 use super::keys::Keys;
 use super::scripts::{self, Answer, Scripts};
 use super::unix_millis;
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, TopicsConfig};
 use crate::pipeline::checkpoint::BlobName;
+use crate::pipeline::delivery::Partition;
 
 /// Names in one command or pipeline.
 const NAMES_MAX: usize = 500;
@@ -109,11 +113,13 @@ pub struct Standing {
 }
 
 /// What a leader publishes for the other instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaderSays {
     pub stream_time_millis: Option<i64>,
     /// The newest time of the slowest partition that progresses.
     pub slowest_millis: Option<i64>,
+    /// The newest offsets that views explain.
+    pub published: BTreeMap<Partition, i64>,
 }
 
 /// What became of a manifest.
@@ -174,16 +180,27 @@ impl ManifestStore {
         self.read().await
     }
 
-    /// What a follower needs to know of meta.
-    pub async fn leader_says(&mut self) -> Result<LeaderSays, RedisError> {
+    /// What a follower needs to know of meta. `windows`: their labels.
+    pub async fn leader_says(
+        &mut self,
+        windows: &[String],
+        topics: &TopicsConfig,
+    ) -> Result<LeaderSays, RedisError> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.keys.meta()).arg(&["stream_time", "slowest_progressing"]);
+        for label in windows {
+            command.arg(format!("offsets:{label}"));
+        }
         let mut connection = self.connector.get().await?.clone();
-        let answer: Result<(Option<i64>, Option<i64>), _> =
-            command.query_async(&mut connection).await;
-        let (stream_time_millis, slowest_millis) =
-            answer.inspect_err(|_| self.connector.disconnect())?;
-        Ok(LeaderSays { stream_time_millis, slowest_millis })
+        let answer: Result<Vec<Option<String>>, _> = command.query_async(&mut connection).await;
+        let fields = answer.inspect_err(|_| self.connector.disconnect())?;
+        let number = |at: usize| fields.get(at)?.as_ref()?.parse().ok();
+        let vectors = fields.iter().skip(2).flatten();
+        Ok(LeaderSays {
+            stream_time_millis: number(0),
+            slowest_millis: number(1),
+            published: content::newest_offsets(vectors.map(String::as_str), topics),
+        })
     }
 
     /// The manifest that stands, which the next one replaces.

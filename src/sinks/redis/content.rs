@@ -1,6 +1,7 @@
 //! From views to keys and values: pure, so that what is published can be read off a test.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 use super::keys::{Keys, Place};
@@ -210,6 +211,19 @@ fn offsets(offsets: &[(Partition, i64)], topics: &TopicsConfig) -> String {
     let parts: Vec<String> =
         parts.iter().map(|(topic, index, offset)| format!("{topic}/{index}={offset}")).collect();
     parts.join(",")
+}
+
+/// The newest offset of each partition in several vectors.
+pub fn newest_offsets<'v>(
+    vectors: impl Iterator<Item = &'v str>,
+    topics: &TopicsConfig,
+) -> BTreeMap<Partition, i64> {
+    let mut newest = BTreeMap::new();
+    for (partition, offset) in vectors.flat_map(|vector| parse_offsets(vector, topics)) {
+        let known = newest.entry(partition).or_insert(offset);
+        *known = offset.max(*known);
+    }
+    newest
 }
 
 /// The inverse of [`offsets`]; what is of no topic of ours is left out.

@@ -16,7 +16,6 @@ use super::lineage::{Stored, Verdict};
 use super::schema;
 use super::scripts::{self, Answer};
 use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
-use crate::pipeline::delivery::Partition;
 use crate::pipeline::merge::Predecessor;
 use crate::sinks::FlushReport;
 use crate::time::EventTime;
@@ -203,13 +202,8 @@ impl RedisSink {
         let group_watermark = number(0).map(EventTime::from_millis).max(closed);
         let events_after_close = number(1).and_then(|count| u64::try_from(count).ok());
         let vectors = &fields[2.min(fields.len())..];
-        let mut newest: BTreeMap<Partition, i64> = BTreeMap::new();
-        for vector in vectors.iter().flatten() {
-            for (partition, offset) in content::parse_offsets(vector, &self.settings.topics) {
-                let known = newest.entry(partition).or_insert(offset);
-                *known = offset.max(*known);
-            }
-        }
+        let vectors = vectors.iter().flatten().map(String::as_str);
+        let newest = content::newest_offsets(vectors, &self.settings.topics);
         self.predecessor = Predecessor {
             offsets: newest.into_iter().collect(),
             group_watermark,
