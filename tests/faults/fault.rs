@@ -83,6 +83,12 @@ impl Fault {
         }
     }
 
+    /// Whether records come to Kafka later than their time allows. Nothing else may make a record
+    /// come after close: a slow reader, a dead one or a broker that is away makes nothing late.
+    pub fn delays_producer(self) -> bool {
+        matches!(self, Self::StallGenerator(_))
+    }
+
     /// Whether Redis forgets: only then may readers see older views again.
     pub fn loses_data(self) -> bool {
         use Fault::*;

@@ -49,6 +49,10 @@ pub fn finish(
     if went_back > 0 && !faults.iter().any(|fault| fault.loses_data()) {
         outcome.fail(format!("readers saw older views again, {went_back} times"));
     }
+    let after_close = outcome.events_after_close;
+    if after_close > 0 && !faults.iter().any(|fault| fault.delays_producer()) {
+        outcome.fail(format!("{after_close} records came after close, but no producer was late"));
+    }
     outcome.ends = world.instances.iter().flat_map(|instance| instance.ends.clone()).collect();
     // 1 is an error that was said; anything else is a crash.
     if outcome.ends.iter().any(|code| *code != 1) {
