@@ -71,7 +71,7 @@ impl Keeper {
     /// The configuration names a place that cannot be.
     pub fn new(config: &Config, token: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let blobs = if config.checkpoint.blobs == BLOBS_IN_REDIS {
-            Blobs::Redis(Box::new(RedisBlobs::new(&config.redis)?))
+            Blobs::Redis(Box::new(RedisBlobs::new(&config.redis, token)?))
         } else {
             let store = StoreBlobs::new(&config.checkpoint, &config.redis.prefix);
             Blobs::Store(store.map_err(|error| {
@@ -199,7 +199,7 @@ impl Keeper {
         let mut draft =
             Draft::new(&self.stored, capture, prefix).map_err(|_| NotStored::NeedsEverything)?;
         let mut report = CheckpointReport::default();
-        let mut written = Vec::new();
+        let (mut written, orphans_before) = (Vec::new(), self.orphans.len());
         loop {
             // Encoding takes a core; the runtime has other things to do.
             let encode = move || {
@@ -232,9 +232,8 @@ impl Keeper {
             Placed::Lost(cause) => return Err(NotStored::Lost(cause)),
         }
         self.stored = manifest.stored;
-        self.sizes.extend(written.iter().cloned());
-        let is_new = |blob: &BlobName| written.iter().any(|(name, _)| name == blob);
-        self.orphans.retain(|blob| !is_new(blob));
+        self.sizes.extend(written);
+        self.orphans.truncate(orphans_before);
         self.orphans.extend(dropped);
         self.remove_orphans().await;
         if is_everything {
@@ -289,10 +288,22 @@ impl Keeper {
         for blob in &orphans {
             self.sizes.remove(blob);
         }
-        if let Err(error) = self.blobs.remove(&orphans).await {
-            debug!(%error, "remove blobs that nobody names");
-            self.orphans = orphans;
+        match self.try_remove(&orphans).await {
+            Ok(true) => {}
+            // Whoever writes now has a list of its own.
+            Ok(false) => debug!("blobs are not ours to remove any more"),
+            Err(error) => {
+                debug!(%error, "remove blobs that nobody names");
+                self.orphans = orphans;
+            }
         }
+    }
+
+    async fn try_remove(&mut self, names: &[BlobName]) -> Result<bool, BlobError> {
+        if !self.blobs.are_beside_the_manifest() && !self.manifests.leads().await? {
+            return Ok(false);
+        }
+        self.blobs.remove(names).await
     }
 
     /// Blobs that an earlier process began, or that came back, and no manifest names.

@@ -53,11 +53,12 @@ impl Blobs {
         }
     }
 
-    /// Removes blobs that no manifest names any more.
-    pub async fn remove(&mut self, names: &[BlobName]) -> Result<(), BlobError> {
+    /// Removes blobs that no manifest names any more; whether it may. In a store, ask before
+    /// whether the prefix is still ours: it cannot know.
+    pub async fn remove(&mut self, names: &[BlobName]) -> Result<bool, BlobError> {
         match self {
             Self::Redis(blobs) => Ok(blobs.remove(names).await?),
-            Self::Store(blobs) => blobs.remove(names).await,
+            Self::Store(blobs) => blobs.remove(names).await.map(|()| true),
         }
     }
 

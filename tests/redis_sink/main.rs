@@ -1,6 +1,7 @@
 //! The Redis sink against real servers: what stands in Redis after a flush, and what happens
 //! when Redis does not play along. Each test starts its own redis-server.
 
+mod checkpoint;
 mod content;
 mod fixture;
 mod lease;

@@ -31,15 +31,18 @@ const NAMES_MAX: usize = 500;
 pub struct RedisBlobs {
     connector: Connector,
     keys: Keys,
+    scripts: Scripts,
+    token: String,
 }
 
 impl RedisBlobs {
     /// # Errors
     /// The configuration names no Redis.
-    pub fn new(config: &RedisConfig) -> Result<Self, RedisSinkError> {
+    pub fn new(config: &RedisConfig, token: &str) -> Result<Self, RedisSinkError> {
         let keys =
             Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
-        Ok(Self { connector: Connector::new(config)?, keys })
+        let (connector, scripts) = (Connector::new(config)?, Scripts::default());
+        Ok(Self { connector, keys, scripts, token: token.to_owned() })
     }
 
     pub async fn put(&mut self, group: &[(BlobName, Vec<u8>)]) -> Result<(), RedisError> {
@@ -59,16 +62,21 @@ impl RedisBlobs {
         self.judged(answer)
     }
 
-    pub async fn remove(&mut self, names: &[BlobName]) -> Result<(), RedisError> {
+    /// Whether they are removed: only the writer of the prefix may.
+    pub async fn remove(&mut self, names: &[BlobName]) -> Result<bool, RedisError> {
         for names in names.chunks(NAMES_MAX) {
-            let mut pipeline = transaction();
+            let mut invocation = self.scripts.unlink.prepare_invoke();
+            invocation.key(self.keys.meta()).key(self.keys.blobs_index()).arg(&self.token);
             for name in names {
-                pipeline.cmd("UNLINK").arg(self.keys.blob(name)).ignore();
-                pipeline.cmd("SREM").arg(self.keys.blobs_index()).arg(&**name).ignore();
+                invocation.key(self.keys.blob(name)).arg(&**name);
             }
-            self.exec(&pipeline).await?;
+            let mut connection = self.connector.get().await?.clone();
+            let answer = scripts::run(&invocation, &mut connection).await;
+            if !matches!(answer.inspect_err(|_| self.connector.disconnect())?, Answer::Done(_)) {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     pub async fn list(&mut self) -> Result<Vec<BlobName>, RedisError> {
@@ -274,6 +282,16 @@ impl ManifestStore {
                 if stands.as_ref().is_some_and(is_ours) { Ok(Placed::Stands) } else { Err(error) }
             }
         }
+    }
+
+    /// Whether meta names this process as the writer.
+    pub async fn leads(&mut self) -> Result<bool, RedisError> {
+        let mut connection = self.connector.get().await?.clone();
+        let mut command = redis::cmd("HGET");
+        command.arg(self.keys.meta()).arg("leader");
+        let leader: Result<Option<String>, _> = command.query_async(&mut connection).await;
+        let leader = leader.inspect_err(|_| self.connector.disconnect())?;
+        Ok(leader.is_some_and(|leader| leader == self.token))
     }
 
     /// Removes the manifest: nothing will be continued from here.

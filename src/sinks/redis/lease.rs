@@ -11,7 +11,6 @@
 //!
 //! A task of its own renews, since a flush of a large backlog may take longer than a lease.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +19,9 @@ use tracing::debug;
 use super::connection::Connector;
 use super::keys::Keys;
 use super::scripts::{self, Scripts};
-use crate::pipeline::protocol::Token;
 
 /// Renewals within one lease: so many may fail in a row.
 const RENEWALS: u32 = 4;
-
-/// A token that nobody else has drawn. The standard library seeds its hashers with 128 random
-/// bits of the operating system, anew for each of these.
-pub fn draw_token() -> Token {
-    let half = || u128::from(RandomState::new().hash_one(0));
-    Token::new(half() << 64 | half())
-}
 
 /// Renews a lease until it is dropped.
 pub struct Keeper(tokio::task::JoinHandle<()>);
@@ -66,18 +57,5 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_differ_in_both_halves() {
-        let [a, b] = [draw_token(), draw_token()].map(|token| token.to_string());
-        assert_ne!(a[..16], b[..16]);
-        assert_ne!(a[16..], b[16..]);
-        assert_ne!(a[..16], a[16..]);
     }
 }

@@ -18,6 +18,7 @@ pub struct Scripts {
     pub renew: Script,
     pub release: Script,
     pub manifest: Script,
+    pub unlink: Script,
 }
 
 impl Default for Scripts {
@@ -30,6 +31,7 @@ impl Default for Scripts {
             renew: Script::new(include_str!("lua/renew.lua")),
             release: Script::new(include_str!("lua/release.lua")),
             manifest: Script::new(include_str!("lua/manifest.lua")),
+            unlink: Script::new(include_str!("lua/unlink.lua")),
         }
     }
 }
