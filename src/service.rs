@@ -42,14 +42,13 @@ use crate::pipeline::merge::Merger;
 use crate::pipeline::offset::Topics;
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
 use crate::pipeline::protocol::Token;
-use crate::pipeline::role::Role;
+use crate::pipeline::role::{Role, draw_token};
 use crate::pipeline::source::{Source, SourceSettings};
 use crate::pipeline::watch::LogWatch;
 use crate::sinks::redis::RedisSink;
 use crate::sinks::redis::checkpoint::ManifestStore;
 use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
 use crate::sinks::redis::health::RedisHealth;
-use crate::sinks::redis::lease::draw_token;
 use crate::sinks::redis::outbox::Outboxes;
 
 use courier::{Courier, Relay};
@@ -195,11 +194,11 @@ pub async fn run(
     let role = Arc::new(role);
     let mut prepared = None;
     let (lookup, discovered, ends) = if let Some(sink) = &mut sink {
-        let Some(ready) = lead::prepare(&parts, sink.predecessor(), stop.clone()).await? else {
+        let prepare = lead::prepare(&parts, sink.predecessor(), stop.clone());
+        let Some((ready, lookup, discovered)) = prepare.await? else {
             sink.release().await;
             return stopped_early(options, "Kafka");
         };
-        let (ready, lookup, discovered) = ready.split();
         let ends = ready.ends.clone();
         prepared = Some(ready);
         role.begin_to_lead();
@@ -303,11 +302,10 @@ pub async fn run(
                 let mut sink = claimed.context("the claim panicked")??;
                 let prepared = lead::prepare(&parts, sink.predecessor(), stop.clone()).await?;
                 let inlet = relay.take().and_then(Relay::stop);
-                let (Some(ready), Some(inlet)) = (prepared, inlet) else {
+                let (Some((ready, ..)), Some(inlet)) = (prepared, inlet) else {
                     sink.release().await;
                     break Ending::Stopped;
                 };
-                let (ready, ..) = ready.split();
                 role.set_published(ready.published.iter().map(|(&id, &offset)| (id, offset)));
                 role.begin_to_lead();
                 let began = lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?;

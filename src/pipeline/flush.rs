@@ -47,8 +47,6 @@ const FIRST_RECORD_PATIENCE: u32 = 10;
 /// One flush on its way to the sink.
 pub struct Job {
     pub flush: Flush,
-    /// The next offsets to be merged: may be committed once the flush is readable.
-    pub offsets: Offsets,
     /// The deliveries that this flush makes visible: kind, Kafka's timestamp of the oldest
     /// record, and how many records were applied.
     pub visible: Vec<(Kind, i64, u64)>,
@@ -387,8 +385,10 @@ impl<O: Observer> Publisher<O> {
             Message::FromOutbox(delivery) => {
                 let merged = self.merger.merge_from_outbox(&delivery, self.now_millis());
                 if merged.admission == Admission::Refuse {
-                    // Its owner goes on from the cursor of the next checkpoint.
+                    // Its owner goes on from the cursor of the next checkpoint. Should it find
+                    // nothing wrong, what was refused is still in its outbox.
                     self.cadence.ask();
+                    self.shared.note_refused_outbox(delivery.partition);
                 }
                 self.merged(&delivery, merged);
             }
@@ -396,7 +396,6 @@ impl<O: Observer> Publisher<O> {
                 self.merger.add_partition(partition, start, coverage, self.now_millis());
                 self.share_position(partition);
             }
-            Message::TopologyKnown => self.merger.clock_mut().topology_known(),
             Message::Stop => self.stopping = true,
         }
     }
@@ -502,7 +501,6 @@ impl<O: Observer> Publisher<O> {
                 meta: self.merger.meta(self.now_millis()),
                 keeps_latest,
             },
-            offsets,
             visible,
             is_last,
         })

@@ -5,7 +5,7 @@
 //! ten cells or a hundred thousand. An owner that finds it full stops reading (and goes on
 //! polling), so librdkafka's own bounded prefetch fills, and fetching stops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -28,8 +28,6 @@ pub enum Message {
         start: i64,
         coverage: Coverage,
     },
-    /// Every configured topic exists, and its partitions have been told.
-    TopologyKnown,
     /// The owners are gone: publish what there is and end.
     Stop,
 }
@@ -116,9 +114,20 @@ pub struct MergedState {
     has_stream_time: AtomicBool,
     has_slowest: AtomicBool,
     records: AtomicU64,
+    /// Outboxes with deliveries that were read and not merged.
+    refused_outboxes: Mutex<BTreeSet<Partition>>,
 }
 
 impl MergedState {
+    pub fn note_refused_outbox(&self, partition: Partition) {
+        self.refused_outboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(partition);
+    }
+
+    /// Outboxes that have to be read again.
+    pub fn take_refused_outboxes(&self) -> BTreeSet<Partition> {
+        std::mem::take(&mut *self.refused_outboxes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub fn position(&self, partition: Partition) -> Option<Position> {
         self.lock().get(&partition).cloned()
     }

@@ -25,9 +25,8 @@ use crate::pipeline::merge::Position;
 use crate::pipeline::offset::Topics;
 use crate::pipeline::owned::{Outcome, OwnedPartition};
 use crate::pipeline::protocol::Verdict;
-use crate::pipeline::role::{Opening, Role};
+use crate::pipeline::role::{Opening, Role, draw_token};
 use crate::pipeline::source::{Assigned, Flow, PartitionOwner, Turn};
-use crate::sinks::redis::lease::draw_token;
 use crate::time::EventTime;
 
 /// Deliveries of one partition that may wait for their dead letters before reading holds.

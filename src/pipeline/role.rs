@@ -9,6 +9,7 @@
 //! knows of the outboxes. A process begins to lead at most once: one that loses its lease ends.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +17,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::protocol::{Held, Reach, Token, Way};
+
+/// A token that nobody else has drawn. The standard library seeds its hashers with 128 random
+/// bits of the operating system, anew for each of these.
+pub fn draw_token() -> Token {
+    let half = || u128::from(RandomState::new().hash_one(0));
+    Token::new(half() << 64 | half())
+}
 
 /// A partition that begins here: its outbox is to be taken under a new token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,5 +131,18 @@ impl Role {
 
     fn outboxes(&self) -> MutexGuard<'_, HashMap<Partition, Outbox>> {
         self.outboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_differ_in_both_halves() {
+        let [a, b] = [draw_token(), draw_token()].map(|token| token.to_string());
+        assert_ne!(a[..16], b[..16]);
+        assert_ne!(a[16..], b[16..]);
+        assert_ne!(a[..16], a[16..]);
     }
 }

@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
@@ -37,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long the relay waits for a delivery before it looks whether it is to end.
 const RELAY_WAIT: Duration = Duration::from_millis(20);
+/// How often it looks for room.
+const ROOM_WAIT: Duration = Duration::from_millis(2);
 
 /// Appends deliveries, and keeps what owners need to know of the leader.
 pub struct Courier {
@@ -231,11 +234,7 @@ impl Relay {
         let thread = std::thread::Builder::new().name("relay".into()).spawn(move || {
             while !seen.load(Ordering::Relaxed) {
                 match inlet.receive(RELAY_WAIT) {
-                    Ok(Message::Delivery(delivery)) => {
-                        if deliveries.blocking_send(*delivery).is_err() {
-                            break;
-                        }
-                    }
+                    Ok(Message::Delivery(delivery)) => forward(*delivery, &deliveries, &seen),
                     // Only a merger has use for the others.
                     Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
@@ -247,14 +246,54 @@ impl Relay {
     }
 
     /// The channel, for a merger: this process begins to lead. Deliveries that are on their way
-    /// to an outbox stay on it.
+    /// to an outbox stay on it; one that finds no room there is dropped, and read again.
     pub fn stop(self) -> Option<Inlet> {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().ok()
     }
 }
 
+/// Waits for room, but not longer than the relay is wanted: outboxes may be full for want of the
+/// leader that this process is about to be.
+fn forward(mut delivery: Delivery, deliveries: &mpsc::Sender<Delivery>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match deliveries.try_send(delivery) {
+            Err(TrySendError::Full(same)) => delivery = same,
+            Ok(()) | Err(TrySendError::Closed(_)) => return,
+        }
+        std::thread::sleep(ROOM_WAIT);
+    }
+}
+
 /// Said once when a process joins without the lease.
 pub fn say_following() {
     info!("another instance leads; this one reads its share and hands over through Redis");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Kind;
+    use crate::pipeline::delivery::{Cells, PartitionState};
+    use crate::pipeline::handover::channel;
+
+    #[test]
+    fn a_relay_ends_although_nobody_takes_what_it_forwards() {
+        let (outlet, inlet) = channel(1 << 20);
+        let (deliveries, _taken_by_nobody) = mpsc::channel(1);
+        let relay = Relay::start(inlet, deliveries).unwrap();
+        for from in 0..3 {
+            let partition = Partition { kind: Kind::Click, index: 0 };
+            let (state_to, cells) = (PartitionState::default(), Cells::default());
+            let (to, oldest_record_millis, has_gap) = (from + 1, None, false);
+            let delivery =
+                Delivery { partition, from, to, state_to, cells, oldest_record_millis, has_gap };
+            outlet.deliver(delivery).unwrap();
+        }
+        let inlet = relay.stop().expect("its thread ends");
+        drop(outlet);
+        while let Ok(message) = inlet.receive(Duration::ZERO) {
+            assert!(matches!(message, Message::Delivery(_)));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! checkpoint has made superfluous.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, error};
@@ -16,6 +16,9 @@ use crate::sinks::redis::outbox::{Feed, ReadBounds};
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pause after an exchange that failed.
 const RETRY: Duration = Duration::from_millis(500);
+/// An outbox with refused deliveries is read again so often. More often reads the same for nothing
+/// while its owner finds out.
+const AGAIN: Duration = Duration::from_secs(1);
 /// One read brings about so much.
 const BOUNDS: ReadBounds = ReadBounds { bytes: 4 << 20, entries: 256 };
 
@@ -29,7 +32,12 @@ pub async fn run(
     outlet: Outlet,
     mut checkpointed: Checkpointed,
 ) {
+    let mut looked_again = Instant::now();
     loop {
+        if looked_again.elapsed() >= AGAIN {
+            looked_again = Instant::now();
+            merged.take_refused_outboxes().into_iter().for_each(|id| feed.read_again(id));
+        }
         if checkpointed.has_changed().unwrap_or(false) {
             let cursors = checkpointed.borrow_and_update().clone();
             match feed.trim(&cursors).await {

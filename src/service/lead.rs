@@ -53,39 +53,23 @@ pub async fn claimed(claim: &mut Claim, parts: &Parts) -> Option<anyhow::Result<
     }
 }
 
-/// Everything that a leader needs to know before it begins.
-pub struct Prepared {
-    merger: Merger,
-    keeper: Keeper,
-    /// The offsets that the views of an earlier run explain.
-    pub published: Arc<OffsetMap>,
-    /// Where a bounded run ends.
-    pub ends: Option<Arc<OffsetMap>>,
-    lookup: Lookup,
-    discovered: Discovered,
-}
-
-/// A prepared leader that does not need to ask Kafka any more.
+/// What a leader begins with.
 pub struct Ready {
     merger: Merger,
     keeper: Keeper,
-    pub published: Arc<OffsetMap>,
+    /// The offsets that the views of an earlier run explain.
+    pub published: OffsetMap,
+    /// Where a bounded run ends.
     pub ends: Option<Arc<OffsetMap>>,
 }
 
-impl Prepared {
-    pub fn split(self) -> (Ready, Lookup, Discovered) {
-        let Self { merger, keeper, published, ends, lookup, discovered } = self;
-        (Ready { merger, keeper, published, ends }, lookup, discovered)
-    }
-}
-
-/// Restores the checkpoint and compares it with the logs; `None` when stopped meanwhile.
+/// Restores the checkpoint and compares it with the logs; `None` when stopped meanwhile. Whom it
+/// asked can go on watching them.
 pub async fn prepare(
     parts: &Parts,
     predecessor: &Predecessor,
     stop: watch::Receiver<bool>,
-) -> anyhow::Result<Option<Prepared>> {
+) -> anyhow::Result<Option<(Ready, Lookup, Discovered)>> {
     let definitions = &parts.definitions;
     let mut keeper = Keeper::new(&parts.config, &parts.token.to_string(), parts.metrics.clone())?;
     let Some(restored) = until_stopped(stop.clone(), keeper.restore(definitions)).await else {
@@ -115,9 +99,9 @@ pub async fn prepare(
         parts.merged.set_position(partition, position.clone());
     }
     parts.merged.set_stream_time(merger.clock().stream_time());
-    let published = Arc::new(predecessor.offsets.iter().collect());
+    let published = predecessor.offsets.iter().collect();
     let Log { lookup, discovered, ends, .. } = log;
-    Ok(Some(Prepared { merger, keeper, published, ends, lookup, discovered }))
+    Ok(Some((Ready { merger, keeper, published, ends }, lookup, discovered)))
 }
 
 /// The parts of a leader at work.
