@@ -193,10 +193,10 @@ pub async fn run(
     let (role, openings) = Role::new(token);
     let role = Arc::new(role);
     let mut prepared = None;
+    let mut manifests = ManifestStore::new(&config.redis, &token.to_string())?;
     let (lookup, discovered, ends) = if let Some(sink) = &mut sink {
-        let prepare = lead::prepare(&parts, sink.predecessor(), stop.clone());
-        let Some((ready, lookup, discovered)) = prepare.await? else {
-            sink.release().await;
+        let prepared_now = lead::prepare(&parts, sink, stop.clone()).await?;
+        let Some((ready, lookup, discovered)) = prepared_now else {
             return stopped_early(options, "Kafka");
         };
         let ends = ready.ends.clone();
@@ -204,7 +204,8 @@ pub async fn run(
         role.begin_to_lead();
         (lookup, discovered, ends)
     } else {
-        let Some((lookup, discovered)) = Log::look(&parts, stop.clone()).await? else {
+        let looked = Log::look(&parts, manifests.cluster_id().await, stop.clone()).await?;
+        let Some((lookup, discovered)) = looked else {
             claim.abort();
             return stopped_early(options, "Kafka");
         };
@@ -255,7 +256,7 @@ pub async fn run(
     let courier = {
         let courier = Courier {
             outboxes: Outboxes::new(&config.redis, &config.topics, Outboxes::BYTES_MAX)?,
-            manifests: ManifestStore::new(&config.redis, &token.to_string())?,
+            manifests,
             windows: definitions.windows.iter().map(|window| window.label.clone()).collect(),
             topics: config.topics.clone(),
             role: role.clone(),
@@ -295,31 +296,40 @@ pub async fn run(
 
     // Running. What ends it: a signal, a bounded run's end, or a part that cannot go on.
     let mut look = tokio::time::interval(Duration::from_secs(1));
-    let ending = loop {
+    let ended = loop {
         tokio::select! {
-            ending = lead::ended(leadership.as_mut()) => break ending?,
+            ending = lead::ended(leadership.as_mut()) => break ending,
             claimed = &mut claim, if relay.is_some() => {
-                let mut sink = claimed.context("the claim panicked")??;
-                let prepared = lead::prepare(&parts, sink.predecessor(), stop.clone()).await?;
-                let inlet = relay.take().and_then(Relay::stop);
-                let (Some((ready, ..)), Some(inlet)) = (prepared, inlet) else {
-                    sink.release().await;
-                    break Ending::Stopped;
+                let take_over = async {
+                    let mut sink = claimed.context("the claim panicked")??;
+                    let prepared = lead::prepare(&parts, &mut sink, stop.clone()).await?;
+                    let Some((ready, ..)) = prepared else { return Ok(None) };
+                    let Some(inlet) = relay.take().and_then(Relay::stop) else {
+                        sink.release().await;
+                        return Ok(None);
+                    };
+                    role.set_published(ready.published.iter().map(|(&id, &offset)| (id, offset)));
+                    role.begin_to_lead();
+                    let commit = committer(&sources);
+                    lead::start(&parts, ready, sink, inlet, &outlet, commit).await.map(Some)
                 };
-                role.set_published(ready.published.iter().map(|(&id, &offset)| (id, offset)));
-                role.begin_to_lead();
-                let began = lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?;
-                overseer.all_windows = Some(began.all_windows.clone());
-                leadership = Some(began);
+                match take_over.await {
+                    Ok(Some(began)) => {
+                        overseer.all_windows = Some(began.all_windows.clone());
+                        leadership = Some(began);
+                    }
+                    Ok(None) => break Ok(Ending::Stopped),
+                    Err(error) => break Err(error),
+                }
             }
-            () = stopped(stop.clone()) => break Ending::Stopped,
+            () = stopped(stop.clone()) => break Ok(Ending::Stopped),
             _ = look.tick() => {
                 overseer.look();
                 metrics.team.leads.set(i64::from(leadership.is_some()));
                 add_partitions(&parts, &log_watch, &outlet, leadership.is_some());
                 count_dead_letters(metrics, &dead_letters);
                 if sources.iter().any(Source::is_finished) {
-                    break Ending::Source;
+                    break Ok(Ending::Source);
                 }
             }
         }
@@ -335,16 +345,19 @@ pub async fn run(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let merger = match leadership {
-        Some(leadership) => {
+    let mut merger = None;
+    let mut failed = None;
+    match (leadership, ended) {
+        (Some(leadership), Ok(ending)) => {
             let drain = leadership.drain(ending, finished, &outlet);
-            let merger = tokio::time::timeout(DRAIN_MAX, drain)
+            let drained = tokio::time::timeout(DRAIN_MAX, drain)
                 .await
-                .context("what was read could not be published in time; it will be read again")??;
-            Some(merger)
+                .context("what was read could not be published in time; it will be read again")?;
+            merger = Some(drained?);
         }
-        None => {
-            // What was handed over last is appended, or read again by the next owner.
+        // What was handed over last is appended, or read again by the next owner.
+        (None, ended) => {
+            failed = ended.err();
             let appended = async {
                 finished.await;
                 while outlet.bytes() > 0 {
@@ -353,15 +366,18 @@ pub async fn run(
                 tokio::time::sleep(LAST_APPEND).await;
             };
             let _ = tokio::time::timeout(FOLLOWER_DRAIN_MAX, appended).await;
-            None
         }
-    };
+        (Some(_), Err(error)) => return Err(error),
+    }
     courier.abort();
     let _ = courier.await;
     drop(relay.and_then(Relay::stop));
     overseer.look();
     if let Some(reason) = parts.failure.get() {
         anyhow::bail!("{reason}");
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     // Members that have left the group let a successor begin at once.
     let left = async {

@@ -64,8 +64,20 @@ pub struct Ready {
 }
 
 /// Restores the checkpoint and compares it with the logs; `None` when stopped meanwhile. Whom it
-/// asked can go on watching them.
+/// asked can go on watching them. A lease that leads to nothing is given back.
 pub async fn prepare(
+    parts: &Parts,
+    sink: &mut RedisSink,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<Option<(Ready, Lookup, Discovered)>> {
+    let prepared = restore_and_compare(parts, sink.predecessor(), stop).await;
+    if !matches!(prepared, Ok(Some(_))) {
+        sink.release().await;
+    }
+    prepared
+}
+
+async fn restore_and_compare(
     parts: &Parts,
     predecessor: &Predecessor,
     stop: watch::Receiver<bool>,
@@ -80,7 +92,6 @@ pub async fn prepare(
         merger.keep_journal();
         merger
     });
-    merger.succeed(predecessor.clone());
     let cursor = |(&partition, position): (&Partition, &Position)| {
         (partition, (position.cursor, position.state.prints))
     };
@@ -89,6 +100,9 @@ pub async fn prepare(
         cursors: merger.positions().iter().map(cursor).collect(),
     };
     let Some(log) = Log::find(parts, known, stop).await? else { return Ok(None) };
+    let predecessor = log.resume.still_there(predecessor);
+    let published = predecessor.offsets.iter().collect();
+    merger.succeed(predecessor);
     log.resume.apply(&mut merger, &parts.topics);
     keeper.set_cluster_id(log.cluster_id.clone());
     for (&partition, &start) in log.starts.iter() {
@@ -99,7 +113,6 @@ pub async fn prepare(
         parts.merged.set_position(partition, position.clone());
     }
     parts.merged.set_stream_time(merger.clock().stream_time());
-    let published = predecessor.offsets.iter().collect();
     let Log { lookup, discovered, ends, .. } = log;
     Ok(Some((Ready { merger, keeper, published, ends }, lookup, discovered)))
 }

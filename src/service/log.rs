@@ -90,19 +90,23 @@ impl Log {
         }
     }
 
-    /// As a follower: waits for Kafka and all topics. Where reading goes on, the leader says.
+    /// As a follower: waits for Kafka and all topics. Where reading goes on, the leader says,
+    /// who reads `cluster_id`.
     pub async fn look(
         parts: &Parts,
+        cluster_id: Option<String>,
         stop: watch::Receiver<bool>,
     ) -> anyhow::Result<Option<(Lookup, Discovered)>> {
         let (kafka, topics) = (parts.config.kafka.clone(), parts.topics.clone());
         let health = parts.health.clone();
+        let prefix = parts.config.redis.prefix.clone();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = stopping.clone();
         let look = tokio::task::spawn_blocking(move || {
             let lookup = Lookup::new(&kafka, topics)?;
             let hear = |error: &LookupError| health.topics_present.fail(error.to_string());
             let discovered = lookup.wait_for_topics(&seen, hear)?;
+            check_cluster(cluster_id.as_deref(), lookup.cluster_id().as_deref(), &prefix)?;
             anyhow::Ok((lookup, discovered))
         });
         tokio::select! {

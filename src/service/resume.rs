@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::config::KafkaConfig;
 use crate::pipeline::delivery::{Partition, Prints};
 use crate::pipeline::identity::{Continuation, Fingerprint, LogVerdict, continuation, verify_logs};
-use crate::pipeline::merge::Merger;
+use crate::pipeline::merge::{Merger, Predecessor};
 use crate::pipeline::offset::{At, Lookup, LookupError, OffsetMap, Topics};
 
 /// How long records are waited for that a checkpoint remembers.
@@ -113,6 +113,19 @@ impl Resume {
         self.added.contains_key(&partition)
     }
 
+    /// What an earlier run has shown, without offsets of records that exist no more: nobody can
+    /// reach those again.
+    pub fn still_there(&self, predecessor: &Predecessor) -> Predecessor {
+        let reachable = |(partition, offset): (Partition, i64)| match self.continued.get(&partition)
+        {
+            Some(Continuation::Anew { .. }) => None,
+            Some(&Continuation::Truncated { from, .. }) => Some((partition, offset.min(from))),
+            _ => (!self.gone.contains(&partition)).then_some((partition, offset)),
+        };
+        let offsets = predecessor.offsets.iter().filter_map(reachable).collect();
+        Predecessor { offsets, ..predecessor.clone() }
+    }
+
     /// Lets restored state follow.
     pub fn apply(&self, merger: &mut Merger, topics: &Topics) {
         for (&id, &continued) in &self.continued {
@@ -195,7 +208,13 @@ mod tests {
         assert_eq!(resume.continued, expected.map(|(index, how)| (id(index), how)).into());
         let starts = offsets([(0, 50), (1, 5), (2, 10), (3, 100), (4, 3), (5, 30)]);
         assert_eq!(resume.starts(), starts);
-        assert_eq!((resume.added, resume.gone), (offsets([(4, 3)]), vec![id(9)]));
+        assert_eq!((&resume.added, &resume.gone), (&offsets([(4, 3)]), &vec![id(9)]));
+
+        let shown = [(0, 60), (1, 20), (2, 510), (5, 85), (9, 7)];
+        let shown = shown.map(|(index, offset)| (id(index), offset)).into_iter().collect();
+        let shown = Predecessor { offsets: shown, ..Predecessor::default() };
+        let there: Vec<_> = resume.still_there(&shown).offsets.iter().collect();
+        assert_eq!(there, [(id(0), 60), (id(1), 20), (id(5), 30)]);
 
         verdicts[0].2 = LogVerdict::Unknown("no answer".into());
         assert_eq!(Resume::new(&cursors, &log_starts, &log_ends, &verdicts), None);

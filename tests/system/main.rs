@@ -15,6 +15,7 @@ mod redis_server;
 
 mod bounded;
 mod live;
+mod logs;
 mod outages;
 mod refusals;
 mod rejects;

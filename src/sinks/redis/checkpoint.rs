@@ -211,6 +211,12 @@ impl ManifestStore {
         })
     }
 
+    /// The cluster whose log the leader reads, where it is known.
+    pub async fn cluster_id(&mut self) -> Option<String> {
+        let standing = self.read().await.ok().flatten()?;
+        Some(standing.cluster_id).filter(|id| !id.is_empty())
+    }
+
     /// The manifest that stands, which the next one replaces.
     pub async fn read(&mut self) -> Result<Option<Standing>, RedisError> {
         let mut command = redis::cmd("HMGET");
