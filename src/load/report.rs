@@ -53,6 +53,8 @@ pub struct LatestReport {
     /// Samples of one window each.
     pub samples: u64,
     pub compared: u64,
+    /// Different flushes among the samples that were compared.
+    pub flushes: u64,
     /// Taken before anything had been published of that window.
     pub not_published: u64,
     pub demanded: Tally,
@@ -99,9 +101,10 @@ impl VerifyReport {
         }
         if let Some(latest) = &self.latest {
             line(format_args!(
-                "latest: {} samples, {} compared, {} before anything was published; {} boards, {} members",
+                "latest: {} samples, {} compared, of {} flushes, {} before anything was published; {} boards, {} members",
                 latest.samples,
                 latest.compared,
+                latest.flushes,
                 latest.not_published,
                 latest.demanded.boards,
                 latest.demanded.members

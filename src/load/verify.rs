@@ -1,6 +1,6 @@
 //! `nazar-load verify`: reads the log and Redis, and lets them disagree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -198,6 +198,7 @@ fn latest_windows(
     }
     let mut report = LatestReport::default();
     let mut counter = Counter::new(definitions, facts);
+    let mut flushes = BTreeSet::new();
     for snapshot in snapshots {
         report.samples += 1;
         match compare_latest(definitions, keys, facts, &mut counter, snapshot, differences) {
@@ -206,9 +207,11 @@ fn latest_windows(
                 report.compared += 1;
                 report.demanded.add(demanded);
                 report.found.add(found);
+                flushes.insert(["leader", "seq"].map(|field| snapshot.meta.get(field)));
             }
         }
     }
+    report.flushes = flushes.len() as u64;
     Some(report)
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::options::Options;
+use crate::process_faults::Moment;
 use crate::stage::{RedisKind, Stage};
 
 pub struct Scenario {
@@ -25,6 +26,8 @@ pub enum Plan {
     Soak,
     /// No fault: the judge is judged.
     Judge,
+    /// So many records, read by one instance, by several, and by one that is killed.
+    SameLog(u64),
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -43,6 +46,9 @@ const DURABLE: Stage = Stage { redis: RedisKind::Durable, ..STAGE };
 /// Event time may run a few seconds ahead of records that wait for a broker to come back.
 const BROKER: Stage = Stage { own_broker: true, lateness_seconds: 12, ..STAGE };
 const RELAYED: Stage = Stage { redis: RedisKind::Relayed, ..STAGE };
+
+/// Records of the log that all instances of `same-log` read, in the short set.
+const SHORT_LOG: u64 = 100_000;
 
 fn short(name: &'static str, what: &'static str, stage: Stage, faults: Vec<Fault>) -> Scenario {
     Scenario { name, what, stage, plan: Plan::Faults(faults), is_short: true, known: None }
@@ -63,13 +69,21 @@ pub fn chosen(options: &Options) -> Vec<Scenario> {
         let contains = |part: &String| scenario.name.contains(part.as_str());
         options.filter.is_empty() || options.filter.iter().any(contains)
     };
-    let mut scenarios = catalogue(options.kills);
+    let mut scenarios = catalogue(options);
     scenarios.retain(|scenario| (options.all || scenario.is_short) && is_named(scenario));
     scenarios
 }
 
-fn catalogue(kills: usize) -> Vec<Scenario> {
+fn catalogue(options: &Options) -> Vec<Scenario> {
     use Fault::*;
+    let kills = options.kills;
+    let records = if options.all { options.events } else { SHORT_LOG };
+    let same_log = short(
+        "same-log",
+        "one log, read by 1, 2 and 4 instances, and by one killed ten times",
+        Stage { instances: 4, ..STAGE },
+        vec![],
+    );
     let judge = short("judge", "no fault: the judge finds what is edited by hand", STAGE, vec![]);
     vec![
         // Those with a broker of their own start first, as they take longest.
@@ -90,6 +104,18 @@ fn catalogue(kills: usize) -> Vec<Scenario> {
             "kill -9 five times within the first second of a start",
             STAGE,
             vec![KillStarting],
+        ),
+        short(
+            "kill-in-checkpoint",
+            "kill -9 of the instance that writes when a blob of a checkpoint lies in Redis, and when its manifest does",
+            STAGE,
+            [Moment::BlobWritten, Moment::ManifestWritten].map(KillInCheckpoint).into(),
+        ),
+        short(
+            "rebalance",
+            "an instance that follows leaves three, and comes back",
+            THREE,
+            vec![TerminateFollower; 2],
         ),
         short(
             "pause-active",
@@ -116,6 +142,13 @@ fn catalogue(kills: usize) -> Vec<Scenario> {
             vec![RedisRestart { keeps_data: false }],
         ),
         Scenario { plan: Plan::Judge, ..judge },
+        Scenario { plan: Plan::SameLog(records), ..same_log },
+        long(
+            "pause-both",
+            "the instance that writes and one that follows paused in turn, each going on in the midst of its work",
+            Stage { instances: 3, ..RELAYED },
+            [PauseActive, PauseOwner].repeat(5),
+        ),
         long("kill-random", "kill -9 of any of three instances", THREE, vec![KillRandom; kills]),
         long(
             "kill-successor",

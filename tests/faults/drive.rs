@@ -11,10 +11,8 @@ use crate::catalogue::{Plan, Scenario};
 use crate::options::Options;
 use crate::outcome::Outcome;
 use crate::world::World;
-use crate::{soak, verdict};
+use crate::{same_log, soak, verdict};
 
-/// Samples of every latest view taken in the background of each strike.
-const SAMPLES_PER_STRIKE: usize = 12;
 /// The oracle recounts a window for each.
 const SAMPLES_MAX: usize = 400;
 
@@ -50,6 +48,9 @@ fn play(
     seed: u64,
     outcome: &mut Outcome,
 ) -> anyhow::Result<()> {
+    if let Plan::SameLog(records) = scenario.plan {
+        return same_log::play(records, seed, outcome);
+    }
     let mut world = World::start(scenario.name, scenario.stage, seed);
     let result = play_in(&mut world, scenario, options, outcome);
     if result.is_err() || !outcome.failures.is_empty() {
@@ -71,10 +72,11 @@ fn play_in(
     let faults = match &scenario.plan {
         Plan::Faults(faults) => faults.clone(),
         Plan::Soak => soak::sequence(options.seed),
+        Plan::SameLog(_) => return Ok(()),
         Plan::Judge => return verdict::prove_judge(world, outcome),
     };
     let is_readable = faults.iter().all(|fault| fault.leaves_redis_readable());
-    let samples = SAMPLES_MAX.min(SAMPLES_PER_STRIKE * faults.len());
+    let samples = SAMPLES_MAX.min(faults.iter().map(|fault| fault.samples()).sum());
     let sampling = is_readable.then(|| world.sample_views(samples));
     let deadline = (scenario.plan == Plan::Soak).then(|| Instant::now() + options.duration);
     for (number, fault) in faults.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::process_faults::Moment;
 use crate::watch::Mark;
 use crate::world::World;
 use crate::{kafka_faults, process_faults, redis_faults, redis_losses};
@@ -12,8 +13,11 @@ pub enum Fault {
     KillRandom,
     KillSuccessor,
     KillStarting,
+    KillInCheckpoint(Moment),
     PauseActive,
+    PauseOwner,
     TerminateActive,
+    TerminateFollower,
     StallGenerator(Duration),
     RedisRestart { keeps_data: bool },
     RedisKilledWithActive,
@@ -60,7 +64,10 @@ impl Fault {
             KillSuccessor => process_faults::kill_successor(world),
             KillStarting => process_faults::kill_starting(world),
             PauseActive => process_faults::pause_active(world),
+            PauseOwner => process_faults::pause_owner(world),
             TerminateActive => process_faults::terminate_active(world),
+            TerminateFollower => process_faults::terminate_follower(world),
+            KillInCheckpoint(moment) => process_faults::kill_in_checkpoint(world, moment),
             StallGenerator(time) => process_faults::stall_generator(world, time),
             RedisRestart { keeps_data } => redis_losses::restart(world, keeps_data),
             RedisKilledWithActive => redis_losses::killed_with_active(world),
@@ -89,6 +96,16 @@ impl Fault {
         matches!(self, Self::StallGenerator(_))
     }
 
+    /// Samples of every latest view taken in the background of this strike. The oracle recounts
+    /// a window for each.
+    pub fn samples(self) -> usize {
+        match self {
+            // Long enough that readers see a writer or an owner come back that should not.
+            Self::PauseActive | Self::PauseOwner => 40,
+            _ => 12,
+        }
+    }
+
     /// Whether Redis forgets: only then may readers see older views again.
     pub fn loses_data(self) -> bool {
         use Fault::*;
@@ -107,8 +124,11 @@ impl Fault {
                 | KillRandom
                 | KillSuccessor
                 | KillStarting
+                | KillInCheckpoint(_)
                 | PauseActive
+                | PauseOwner
                 | TerminateActive
+                | TerminateFollower
                 | BrokerRestart
                 | BrokerKilled
                 | BrokerFrozen(_)

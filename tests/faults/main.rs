@@ -35,6 +35,7 @@ mod kafka_faults;
 mod process_faults;
 mod redis_faults;
 mod redis_losses;
+mod same_log;
 
 mod ending;
 mod judge;

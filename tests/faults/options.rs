@@ -26,6 +26,9 @@ pub struct Options {
     /// How often `kill-random` kills
     #[arg(long, value_name = "N", default_value_t = 30)]
     pub kills: usize,
+    /// How many records the log of `same-log` has
+    #[arg(long, value_name = "N", default_value_t = 2_000_000)]
+    pub events: u64,
     /// Scenarios at a time; by default one for --all and --soak, as they measure, else four
     #[arg(long, visible_alias = "test-threads", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub windows: u64,
     /// Samples of latest views compared while the faults struck, and after.
     pub samples: u64,
+    /// Different flushes among them.
+    pub flushes: u64,
     pub events_after_close: u64,
     /// Times until the views went on, one per strike.
     pub rto_seconds: Vec<f64>,

@@ -19,11 +19,11 @@ pub fn line(outcome: &Outcome, seconds: f64) -> String {
         Verdict::Failed => "FAILED",
         Verdict::Known => "known to fail",
     };
-    let Outcome { fault, produced, over, under, lost, rto_max_seconds, windows, samples, .. } =
-        outcome;
+    let Outcome { fault, produced, over, under, lost, rto_max_seconds, windows, .. } = outcome;
+    let Outcome { samples, flushes, .. } = outcome;
     let mut text = format!(
         "test {fault} ... {verdict} ({seconds:.0} s; produced {produced}, over {over}, under {under}, \
-         lost {lost}, windows {windows}, samples {samples}, rto {rto_max_seconds:.1} s, stale {:.1} s)",
+         lost {lost}, windows {windows}, samples {samples} of {flushes} flushes, rto {rto_max_seconds:.1} s, stale {:.1} s)",
         outcome.staleness_max_seconds
     );
     let proofs =
@@ -64,7 +64,7 @@ pub fn save(outcomes: &[Outcome], options: &Options) -> anyhow::Result<PathBuf> 
 fn markdown(outcomes: &[Outcome], options: &Options) -> String {
     let mut text = String::from(HEAD);
     let _ = writeln!(text, "{}\n", circumstances(options));
-    text += "| fault | what happens | runs | produced | counted | over | under | lost | windows | samples | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
+    text += "| fault | what happens | runs | produced | counted | over | under | lost | windows | samples / flushes | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
     text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for outcome in
         outcomes.iter().filter(|outcome| outcome.runs > 0 || !outcome.failures.is_empty())
@@ -75,10 +75,10 @@ fn markdown(outcomes: &[Outcome], options: &Options) -> String {
             Verdict::Known => "no, known",
         };
         let Outcome { fault, what, runs, produced, counted, .. } = outcome;
-        let Outcome { over, under, lost, windows, samples, .. } = outcome;
+        let Outcome { over, under, lost, windows, samples, flushes, .. } = outcome;
         let _ = writeln!(
             text,
-            "| {fault} | {what} | {runs} | {produced} | {counted} | {over} | {under} | {lost} | {windows} | {samples} | {} | {:.1} / {:.1} | {:.1} | {} | {held} |",
+            "| {fault} | {what} | {runs} | {produced} | {counted} | {over} | {under} | {lost} | {windows} | {samples} / {flushes} | {} | {:.1} / {:.1} | {:.1} | {} | {held} |",
             outcome.events_after_close,
             outcome.rto_p50_seconds,
             outcome.rto_max_seconds,
@@ -116,7 +116,8 @@ closed window, and samples of the latest views, number by number. How to read th
   good number.
 - *lost*: closed views and history entries that went with Redis' own data, where the fault takes it, of windows older
   than the last ten of each size, which the writer has in memory. Those and everything closed later must be there.
-- *windows*, *samples*: how much was compared. Distinct counts of single entities follow the rest of a view within
+- *windows*, *samples / flushes*: how many closed windows were compared, and how many samples of latest views (one
+  MULTI each: boards, totals and meta of one window) from how many different flushes. Distinct counts of single entities follow the rest of a view within
   moments: what a dying writer left unfinished there is not held against it before the end.
 - *after close*: records that came after their window was closed, as when a producer was silent for longer than the
   lateness. Then only windows proven by every log are compared.

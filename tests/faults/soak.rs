@@ -5,6 +5,7 @@ use std::time::Duration;
 use nazar::load::rng::Rng;
 
 use crate::fault::Fault;
+use crate::process_faults::Moment;
 
 /// More than any soak can play.
 const LENGTH: usize = 10_000;
@@ -12,7 +13,7 @@ const LENGTH: usize = 10_000;
 /// What may strike the same three instances, broker and Redis again and again. Faults of processes
 /// stand twice, as they are what happens most. Redis forgets its closed views in none of
 /// them: the judge would have less and less to compare.
-const MIX: [Fault; 18] = [
+const MIX: [Fault; 21] = [
     Fault::KillActive,
     Fault::KillActive,
     Fault::KillRandom,
@@ -20,8 +21,11 @@ const MIX: [Fault; 18] = [
     Fault::KillSuccessor,
     Fault::KillStarting,
     Fault::PauseActive,
+    Fault::KillInCheckpoint(Moment::BlobWritten),
+    Fault::KillInCheckpoint(Moment::ManifestWritten),
     Fault::TerminateActive,
     Fault::TerminateActive,
+    Fault::TerminateFollower,
     Fault::RedisRestart { keeps_data: true },
     Fault::RedisFrozen(Duration::from_secs(5)),
     Fault::RedisFull,

@@ -91,7 +91,9 @@ fn take(report: &Value, excuses: &Excuses, outcome: &mut Outcome) {
     outcome.under += judgement.under;
     outcome.lost = outcome.lost.max(judgement.lost);
     outcome.torn += judgement.torn;
-    outcome.samples += report["latest"]["compared"].as_u64().unwrap_or(0);
+    let latest = |name: &str| report["latest"][name].as_u64().unwrap_or(0);
+    outcome.samples += latest("compared");
+    outcome.flushes += latest("flushes");
     judgement.named.into_iter().for_each(|difference| outcome.fail(difference));
 }
 
