@@ -192,7 +192,10 @@ pub fn one_record_each(kafka: &KafkaConfig) -> ClientConfig {
         .set("auto.offset.reset", "error")
         .set("queued.min.messages", "1")
         .set("queued.max.messages.kbytes", "64")
-        .set("fetch.message.max.bytes", "16384")
+        // A batch is sent whole, and beyond this only if it is the first of an answer: with less
+        // than a batch takes, each partition costs an answer of its own.
+        .set("fetch.message.max.bytes", (1 << 20).to_string())
+        .set("fetch.queue.backoff.ms", "5")
         .set("fetch.wait.max.ms", "100");
     config
 }
