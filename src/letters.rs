@@ -18,7 +18,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::pipeline::client;
+use crate::pipeline::client::{self, UntilTheEnd};
 
 /// Longest wait for one answer of a broker, and for the next record of a topic that has more.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -61,12 +61,12 @@ pub fn read(config: &Config, stop: &AtomicBool) -> anyhow::Result<Report> {
         bail!("kafka.dead_letter_topic is empty: rejects are counted only, see /metrics");
     }
     client::check_properties(&config.kafka)?;
-    let consumer: BaseConsumer = client::lookup(&config.kafka)
+    let consumer: BaseConsumer<UntilTheEnd> = client::lookup(&config.kafka)
         // librdkafka asks for a name; nothing joins under it.
         .set("group.id", format!("{}-dead-letters", config.kafka.group))
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
-        .create()
+        .create_with_context(UntilTheEnd)
         .context("create a consumer")?;
     let mut ends = open_partitions(&consumer, topic)?;
     let mut lines: BTreeMap<(String, String), Line> = BTreeMap::new();
@@ -102,7 +102,10 @@ pub fn read(config: &Config, stop: &AtomicBool) -> anyhow::Result<Report> {
 }
 
 /// Assigns every partition that holds something, from its beginning; answers their ends.
-fn open_partitions(consumer: &BaseConsumer, topic: &str) -> anyhow::Result<BTreeMap<i32, i64>> {
+fn open_partitions(
+    consumer: &BaseConsumer<UntilTheEnd>,
+    topic: &str,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER_MAX).context("ask Kafka")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let Some(found) = found.filter(|found| found.error().is_none()) else {

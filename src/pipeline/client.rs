@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
+use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::warn;
 
 use crate::config::{KafkaConfig, LimitsConfig};
 
@@ -199,6 +203,20 @@ pub fn one_record_each(kafka: &KafkaConfig) -> ClientConfig {
         .set("fetch.wait.max.ms", "100");
     config
 }
+
+/// Of consumers that are told the ends of partitions. By default rdkafka logs those as errors.
+pub struct UntilTheEnd;
+
+impl ClientContext for UntilTheEnd {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes to whoever polls, too.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            warn!(%error, reason, "librdkafka");
+        }
+    }
+}
+
+impl ConsumerContext for UntilTheEnd {}
 
 /// Writes dead letters. Failures come back after the timeout and are retried by us.
 pub fn producer(kafka: &KafkaConfig, limits: &LimitsConfig) -> ClientConfig {

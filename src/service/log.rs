@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use super::publish::wall_clock_millis;
-use super::resume::{self, Cursors, Resume};
+use super::resume::{Comparison, Cursors, Resume};
 use super::{Parts, stopped};
 use crate::config::Start;
 use crate::pipeline::clock::Coverage;
@@ -69,7 +69,8 @@ impl Log {
                 let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
                 (starts, Resume::default())
             } else {
-                let ask = || resume::compare(&kafka, &lookup, leaders, &known.cursors);
+                let mut comparison = Comparison::new(&known.cursors);
+                let ask = || comparison.ask(&kafka, &lookup, leaders);
                 let resume = until_answered(&seen, ask)?;
                 (resume.starts(), resume)
             };

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::config::KafkaConfig;
 use crate::pipeline::delivery::{Partition, Prints};
+use crate::pipeline::identity::LogVerdict::Unknown;
 use crate::pipeline::identity::{Continuation, Fingerprint, LogVerdict, continuation, verify_logs};
 use crate::pipeline::merge::{Merger, Predecessor};
 use crate::pipeline::offset::{At, Lookup, LookupError, OffsetMap, Topics};
@@ -25,30 +26,74 @@ use crate::pipeline::offset::{At, Lookup, LookupError, OffsetMap, Topics};
 /// How long records are waited for that a checkpoint remembers.
 const COMPARE_MAX: Duration = Duration::from_secs(10);
 
-/// Asks the logs about the cursors of a checkpoint.
-///
-/// # Errors
-/// Kafka does not answer (yet).
-pub fn compare(
-    kafka: &KafkaConfig,
-    lookup: &Lookup,
-    leaders: &BTreeMap<Partition, i32>,
-    cursors: &Cursors,
-) -> Result<Resume, LookupError> {
-    let log_starts = lookup.offsets(leaders, At::Start)?;
-    let log_ends = lookup.offsets(leaders, At::End)?;
-    let prints: Vec<(Partition, Fingerprint)> = cursors
-        .iter()
-        .filter(|(id, _)| log_starts.contains_key(id))
-        .flat_map(|(&id, (_, prints))| prints.iter().map(move |print| (id, print)))
-        .collect();
-    let verdicts = verify_logs(kafka, lookup, &prints, COMPARE_MAX);
-    if verdicts.len() != prints.len() {
-        return Err(LookupError::Unanswered);
+/// Asks the logs about the cursors of a checkpoint. What has been answered stays answered, so
+/// that a slow broker is asked less each time.
+pub struct Comparison<'a> {
+    cursors: &'a Cursors,
+    /// By partition and offset.
+    known: BTreeMap<(Partition, i64), LogVerdict>,
+}
+
+impl<'a> Comparison<'a> {
+    pub fn new(cursors: &'a Cursors) -> Self {
+        Self { cursors, known: BTreeMap::new() }
     }
-    let verdicts: Vec<_> =
-        prints.into_iter().zip(verdicts).map(|((id, print), (_, v))| (id, print, v)).collect();
-    Resume::new(cursors, &log_starts, &log_ends, &verdicts).ok_or(LookupError::Unanswered)
+
+    /// # Errors
+    /// Kafka does not answer (yet), or not all.
+    pub fn ask(
+        &mut self,
+        kafka: &KafkaConfig,
+        lookup: &Lookup,
+        leaders: &BTreeMap<Partition, i32>,
+    ) -> Result<Resume, LookupError> {
+        let log_starts = lookup.offsets(leaders, At::Start)?;
+        let log_ends = lookup.offsets(leaders, At::End)?;
+        loop {
+            let prints = self.unanswered(&log_starts);
+            if prints.is_empty() {
+                break;
+            }
+            let before = self.known.len();
+            let verdicts = verify_logs(kafka, lookup, &prints, COMPARE_MAX);
+            if verdicts.len() != prints.len() {
+                return Err(LookupError::Unanswered);
+            }
+            let answers = prints.iter().zip(verdicts);
+            let answers = answers.map(|((id, print), (_, verdict))| ((*id, print.offset), verdict));
+            self.known.extend(answers.filter(|(_, verdict)| !matches!(verdict, Unknown(_))));
+            if self.known.len() == before {
+                return Err(LookupError::Unanswered);
+            }
+        }
+        let verdicts: Vec<_> = self
+            .prints(&log_starts)
+            .filter_map(|(id, print)| {
+                Some((id, print, self.known.get(&(id, print.offset))?.clone()))
+            })
+            .collect();
+        Resume::new(self.cursors, &log_starts, &log_ends, &verdicts).ok_or(LookupError::Unanswered)
+    }
+
+    /// Of partitions that exist; those of one partition newest first.
+    fn prints(&self, exist: &OffsetMap) -> impl Iterator<Item = (Partition, Fingerprint)> {
+        let those = self.cursors.iter().filter(|(id, _)| exist.contains_key(id));
+        those.flat_map(|(&id, (_, prints))| prints.iter().map(move |print| (id, print)))
+    }
+
+    /// What is still to be asked: an older record only where the newest is not there any more.
+    fn unanswered(&self, exist: &OffsetMap) -> Vec<(Partition, Fingerprint)> {
+        let is_wanted = |(id, print): &(Partition, Fingerprint)| {
+            let newest = self.cursors[id].1.newest.map_or(print.offset, |newest| newest.offset);
+            let is_replaced = matches!(
+                self.known.get(&(*id, newest)),
+                Some(LogVerdict::Different { .. } | LogVerdict::BeyondEnd { .. })
+            );
+            (print.offset == newest || is_replaced)
+                && !self.known.contains_key(&(*id, print.offset))
+        };
+        self.prints(exist).filter(is_wanted).collect()
+    }
 }
 
 /// Where each partition's merged log ends, and how it is known again.
@@ -64,7 +109,7 @@ pub struct Resume {
 }
 
 impl Resume {
-    /// `verdicts`: of all fingerprints, those of one partition newest first. `None`: a log did
+    /// `verdicts`: those of one partition newest first. `None`: a log did
     /// not answer, so nothing may be concluded.
     pub fn new(
         cursors: &Cursors,
@@ -180,6 +225,26 @@ mod tests {
 
     fn offsets<const N: usize>(offsets: [(i32, i64); N]) -> OffsetMap {
         offsets.map(|(index, offset)| (id(index), offset)).into()
+    }
+
+    #[test]
+    fn an_older_record_is_asked_for_only_where_the_newest_is_not_there() {
+        let print = |offset| Fingerprint { offset, kafka_millis: None, hash: 7 };
+        let prints =
+            |offset| Prints { newest: Some(print(offset)), older: Some(print(offset - 9)) };
+        let cursors: Cursors =
+            [(0, 50), (1, 60), (9, 70)].map(|(i, c)| (id(i), (c, prints(c - 1)))).into();
+        let exist = offsets([(0, 10), (1, 10)]);
+        let mut comparison = Comparison::new(&cursors);
+        let asked = |comparison: &Comparison<'_>| -> Vec<(Partition, i64)> {
+            comparison.unanswered(&exist).iter().map(|(id, print)| (*id, print.offset)).collect()
+        };
+        assert_eq!(asked(&comparison), [(id(0), 49), (id(1), 59)]);
+        comparison.known.insert((id(0), 49), LogVerdict::Same);
+        comparison.known.insert((id(1), 59), LogVerdict::BeyondEnd { log_start: 0, log_end: 55 });
+        assert_eq!(asked(&comparison), [(id(1), 50)]);
+        comparison.known.insert((id(1), 50), LogVerdict::Same);
+        assert_eq!(asked(&comparison), []);
     }
 
     #[test]

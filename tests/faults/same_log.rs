@@ -145,14 +145,15 @@ impl Log {
         // Somebody else's lease: all follow, and share the partitions, until it is gone.
         redis.ask::<()>(&format!("SET {{{NAME}}}:lease nobody PX 600000"));
         let mut running: Vec<Running> = prepared.iter().map(Daemon::start).collect();
-        let share = format!(" owned={}", 3 * PARTITIONS / case.instances);
-        for daemon in &running {
-            daemon.until("it has its share of the partitions", |daemon| {
-                let log = daemon.log();
-                let last = log.lines().rfind(|line| line.contains(" owned="));
-                last.is_some_and(|line| line.ends_with(&share))
-            });
-        }
+        let owned = |daemon: &Running| -> usize {
+            let log = daemon.log();
+            let last = log.lines().rev().find_map(|line| line.rsplit_once(" owned="));
+            last.map_or(0, |(_, count)| count.parse().unwrap())
+        };
+        running[0].until("all have their shares of the partitions", |_| {
+            let shares: Vec<usize> = running.iter().map(owned).collect();
+            shares.iter().all(|share| *share > 0) && shares.iter().sum::<usize>() == 3 * PARTITIONS
+        });
         redis.ask::<()>(&format!("DEL {{{NAME}}}:lease"));
         let mut reached = Vec::new();
         for _ in 0..case.kills {
@@ -166,6 +167,7 @@ impl Log {
             running[0] = prepared[0].start();
         }
         self.wait(redis, |redis| self.is_through(redis))?;
+        running.iter().for_each(Running::until_ready);
         let applied = |daemon: &Running| daemon.metric("nazar_events_applied_total", "");
         let shares: Vec<f64> = running.iter().filter_map(applied).collect();
         let codes: Vec<i32> =

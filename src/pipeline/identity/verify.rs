@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::debug;
 
 use crate::config::KafkaConfig;
-use crate::pipeline::client;
+use crate::pipeline::client::{self, UntilTheEnd};
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::identity::{Fingerprint, LogVerdict};
 use crate::pipeline::offset::{At, Lookup, LookupError, OffsetMap};
@@ -127,7 +127,8 @@ fn read_records(
     mut wanted: BTreeMap<Partition, Wanted>,
     deadline: Instant,
 ) -> Result<BTreeMap<usize, LogVerdict>, KafkaError> {
-    let consumer: BaseConsumer = client::one_record_each(kafka).create()?;
+    let consumer: BaseConsumer<UntilTheEnd> =
+        client::one_record_each(kafka).create_with_context(UntilTheEnd)?;
     let topics = lookup.topics();
     let places = wanted.iter().map(|(&id, wanted)| (id, Offset::Offset(wanted.print.offset)));
     consumer.assign(&topics.list(places))?;
@@ -162,7 +163,10 @@ fn read_records(
     Ok(found)
 }
 
-fn positions(consumer: &BaseConsumer, lookup: &Lookup) -> Result<OffsetMap, KafkaError> {
+fn positions(
+    consumer: &BaseConsumer<UntilTheEnd>,
+    lookup: &Lookup,
+) -> Result<OffsetMap, KafkaError> {
     let list = consumer.position()?;
     let elements = list.elements();
     let known = elements.iter().filter_map(|element| {
