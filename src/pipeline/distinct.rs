@@ -406,10 +406,10 @@ impl Sketch {
             let (marks, block) = &mut *scratch;
             cell.take(marks);
             let start = cell.start();
-            if let Some(journal) = journal.as_deref_mut()
-                && cell.unsaved
-            {
-                journal.folded(owner, start, marks);
+            match journal.as_deref_mut() {
+                Some(journal) if cell.unsaved => journal.folded(owner, start, marks),
+                Some(journal) => journal.folded_as_saved(marks),
+                None => {}
             }
             if !main.covers(start) || !main.covers(edges.cell_end(start) - 1) {
                 main.prune(needed);

@@ -22,6 +22,9 @@ use crate::sinks::redis::error::RedisSinkError;
 /// Blobs are written in groups of about so many bytes: one round trip each.
 const GROUP_BYTES: usize = 512 << 10;
 
+/// Blobs are read so many at a time: of the largest, about 8 MiB.
+const READ_BLOBS: usize = 16;
+
 /// Pause between attempts to read a checkpoint at a start.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -102,19 +105,21 @@ impl Keeper {
     pub async fn restore(
         &mut self,
         definitions: &Arc<Definitions>,
-    ) -> Result<Option<Merger>, RedisSinkError> {
+    ) -> anyhow::Result<Option<Merger>> {
         loop {
             match self.try_restore(definitions).await {
                 Ok(restored) => return Ok(restored),
                 Err(Refused::OtherConfiguration) => {
                     let prefix = self.prefix.clone();
-                    return Err(RedisSinkError::ConfigChanged { prefix, changes: Vec::new() });
+                    let changes = Vec::new();
+                    return Err(RedisSinkError::ConfigChanged { prefix, changes }.into());
                 }
                 Err(Refused::Damaged(damage)) => {
                     warn!(%damage, "the checkpoint cannot be used; state is rebuilt from Kafka");
                     self.stored = Stored::default();
                     return Ok(None);
                 }
+                Err(Refused::Panicked) => anyhow::bail!("restoring the checkpoint panicked"),
                 Err(Refused::Away(error)) => {
                     warn!(%error, "read the checkpoint; it is tried again");
                     tokio::time::sleep(RETRY).await;
@@ -135,16 +140,10 @@ impl Keeper {
             return Err(Refused::OtherConfiguration);
         }
         let manifest = Manifest::decode(&standing.body)?;
-        let mut assembly = Assembly::new(definitions.clone(), manifest)?;
-        let mut bytes = 0;
-        for blob in assembly.blobs() {
-            let content =
-                self.blobs.get(&blob).await?.ok_or_else(|| Damaged::Missing(blob.clone()))?;
-            assembly.add(&blob, &content)?;
-            bytes += content.len();
-            self.sizes.insert(blob, content.len());
-        }
-        let (merger, stored) = assembly.finish()?;
+        let assembly = Assembly::new(definitions.clone(), manifest)?;
+        let (assembly, bytes) = self.read_blobs(assembly).await?;
+        let finish = tokio::task::spawn_blocking(|| assembly.finish());
+        let (merger, stored) = finish.await.map_err(|_| Refused::Panicked)??;
         let age_millis = wall_clock_millis() - standing.written_at_millis;
         self.metrics.checkpoint.restored_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.metrics.checkpoint.set_standing(self.sizes.len() as u64, bytes as u64);
@@ -157,6 +156,39 @@ impl Keeper {
         );
         (self.stored, self.cluster_id) = (stored, standing.cluster_id);
         Ok(Some(merger))
+    }
+
+    /// Decodes a group of blobs while the next is on its way; also the bytes of all.
+    async fn read_blobs(&mut self, mut assembly: Assembly) -> Result<(Assembly, usize), Refused> {
+        let names = assembly.blobs();
+        let mut groups = names.chunks(READ_BLOBS);
+        let mut bytes = 0;
+        let mut fetched = self.fetch(groups.next()).await?;
+        while !fetched.is_empty() {
+            bytes += fetched.iter().map(|(_, content)| content.len()).sum::<usize>();
+            let decode = tokio::task::spawn_blocking(move || {
+                fetched.iter().try_for_each(|(name, content)| assembly.add(name, content))?;
+                Ok::<_, Damaged>(assembly)
+            });
+            let next = self.fetch(groups.next()).await;
+            assembly = decode.await.map_err(|_| Refused::Panicked)??;
+            fetched = next?;
+        }
+        Ok((assembly, bytes))
+    }
+
+    async fn fetch(
+        &mut self,
+        names: Option<&[BlobName]>,
+    ) -> Result<Vec<(BlobName, Vec<u8>)>, Refused> {
+        let names = names.unwrap_or_default();
+        let mut fetched = Vec::with_capacity(names.len());
+        for (name, content) in names.iter().zip(self.blobs.get(names).await?) {
+            let content = content.ok_or_else(|| Damaged::Missing(name.clone()))?;
+            self.sizes.insert(name.clone(), content.len());
+            fetched.push((name.clone(), content));
+        }
+        Ok(fetched)
     }
 
     /// The cluster that the checkpoint's offsets belong to, where it is known.
@@ -345,6 +377,7 @@ enum Refused {
     OtherConfiguration,
     Damaged(Damaged),
     Away(BlobError),
+    Panicked,
 }
 
 impl From<Damaged> for Refused {

@@ -45,11 +45,17 @@ impl Blobs {
         }
     }
 
-    /// `None`: there is no such blob.
-    pub async fn get(&mut self, name: &BlobName) -> Result<Option<Vec<u8>>, BlobError> {
+    /// Blobs in the order of their names; `None` for one that is not there.
+    pub async fn get(&mut self, names: &[BlobName]) -> Result<Vec<Option<Vec<u8>>>, BlobError> {
         match self {
-            Self::Redis(blobs) => Ok(blobs.get(name).await?),
-            Self::Store(blobs) => blobs.get(name).await,
+            Self::Redis(blobs) => Ok(blobs.get(names).await?),
+            Self::Store(blobs) => {
+                let mut contents = Vec::with_capacity(names.len());
+                for name in names {
+                    contents.push(blobs.get(name).await?);
+                }
+                Ok(contents)
+            }
         }
     }
 

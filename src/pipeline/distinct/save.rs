@@ -9,7 +9,8 @@
 //!         a few sketches a checkpoint     │ marks since then,    │ each cell again
 //!                                         │ once                 │ when it has changed
 //! ```
-//! When every sketch had its turn (a *round*), what was folded before the round is in the bases.
+//! When every sketch had its turn (a *round*), what was folded before the round is in the bases;
+//! when that would outweigh the bases before, all of them are taken at once.
 //! Between two checkpoints the folded marks are kept here. If they outgrow their bound, as in a
 //! backlog, they are dropped, and the next checkpoint takes every base.
 
@@ -39,6 +40,9 @@ const ROUND_CAPTURES: usize = 60;
 /// Folded and late marks kept between two checkpoints. Tests set it low to meet its end.
 const KEPT_BYTES_MAX: usize = if cfg!(test) { 3 << 10 } else { 32 << 20 };
 
+/// Folded marks that may stand beside the bases, however small those are.
+const BESIDE_BYTES_MIN: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+
 /// A late mark as a run of its own, with its owner and its allocation.
 const LATE_BYTES: usize = size_of::<LateMark>();
 
@@ -51,6 +55,9 @@ pub struct Journal {
     late: Vec<LateMark>,
     bytes: usize,
     overflown: bool,
+    /// Bytes of folded marks that checkpoints took in the last round, and in this one: they stand
+    /// beside the bases.
+    beside: [usize; 2],
     /// Checkpoints taken so far.
     captures: u64,
     /// The first checkpoint of this round, and the next slot whose turn it is.
@@ -71,6 +78,11 @@ impl Journal {
         if self.keep(size_of::<MarkRun>() + size_of_val(marks)) {
             self.folded.push(MarkRun { owner, base, marks: marks.to_vec() });
         }
+    }
+
+    /// The same for a cell that the last checkpoint took as it was: its blob stays.
+    pub fn folded_as_saved(&mut self, marks: &[Mark]) {
+        self.beside[1] += size_of_val(marks);
     }
 
     /// A mark that went there directly.
@@ -127,22 +139,31 @@ impl Distinct {
     pub fn capture(&mut self, everything: bool) -> Captured {
         let mut journal = self.journal.take().unwrap_or_default();
         journal.captures += 1;
-        let everything = everything || journal.overflown;
+        // Read back, folded marks cost as much as bases: they may not outweigh them, as they
+        // would after a backlog.
+        let [last_round, this_round] = journal.beside;
+        let beside = last_round + this_round + journal.bytes;
+        let bases: usize = self.slots.iter().flatten().map(|sketch| sketch.main.len()).sum();
+        let outweigh = beside > (bases * size_of::<Mark>()).max(BESIDE_BYTES_MIN);
+        let everything = everything || journal.overflown || outweigh;
         let number = journal.captures;
         let turns = if everything {
             // All of it is in the bases.
             (journal.folded, journal.late) = (Vec::new(), Vec::new());
             journal.round = (number, 0);
+            (journal.beside, journal.bytes) = ([0, 0], 0);
             0..self.slots.len()
         } else {
             let first = journal.round.1;
             first..self.slots.len().min(first + self.slots.len().div_ceil(ROUND_CAPTURES))
         };
         journal.round.1 = turns.end;
+        journal.beside[1] += journal.bytes;
         let ends_round = turns.end >= self.slots.len();
         let superseded = ends_round.then_some(journal.round.0);
         if ends_round {
             journal.round = (number + 1, 0);
+            journal.beside = [journal.beside[1], 0];
         }
         let base = |sketch: &super::Sketch| (sketch.owner(), sketch.main.clone());
         let captured = Captured {

@@ -1,5 +1,7 @@
 //! Against the plainest model: remember every mark, read a window by looking at all of them.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -316,4 +318,51 @@ fn marks_ahead_of_stream_time_are_bounded() {
     distinct.advance_stream_time(secs(2000));
     distinct.add(id, secs(3000), 0, 1);
     assert_eq!(distinct.ahead_refused(), 5);
+}
+
+/// The folded marks that a checkpoint needs beside the bases never outweigh these, whatever the
+/// backlog: they are read back one by one.
+#[test]
+fn folded_marks_do_not_outweigh_the_bases() {
+    const SKETCHES: u32 = 90;
+    let mut distinct = Distinct::new(&definitions(&[(10, 1, 1)], 100));
+    distinct.keep_journal();
+    let sketches: Vec<SketchId> =
+        (0..SKETCHES).map(|id| distinct.sketch(Kind::Click, Some((CATEGORY, id))).id()).collect();
+    // By the number of the checkpoint: bytes of folded marks that still count.
+    let mut beside: Vec<(u64, usize)> = Vec::new();
+    let mut cells: BTreeMap<i64, usize> = BTreeMap::new();
+    let bytes_of = |runs: &[MarkRun]| runs.iter().map(|run| size_of_val(&*run.marks)).sum();
+    let (mut most, mut early) = (0, 0);
+    for second in 0..300 {
+        let time = EventTime::from_millis(second * 1000);
+        distinct.advance_stream_time(time);
+        for (number, &sketch) in sketches.iter().enumerate() {
+            for user in 0..8 {
+                let register = (second * 8 + user + number as i64) % REGISTERS as i64;
+                distinct.add(sketch, time, register as u16, 1 + (user % 5) as u8);
+            }
+        }
+        distinct.fold_to(time);
+        distinct.prune(time - Span::from_secs(11));
+        let captured = distinct.capture(false);
+        beside.push((captured.number, bytes_of(&captured.folded)));
+        let open: Vec<i64> = captured.cells.iter().map(|cell| cell.start).collect();
+        let folded = cells.iter().filter(|(start, _)| !open.contains(start));
+        beside.extend(folded.map(|(_, &bytes)| (captured.number, bytes)));
+        cells.retain(|start, _| open.contains(start));
+        for cell in captured.cells {
+            let runs = cell.runs.map(|runs| (cell.start, bytes_of(&runs)));
+            cells.extend(runs);
+        }
+        if let Some(through) = captured.superseded {
+            early += usize::from(captured.bases.len() >= sketches.len());
+            beside.retain(|&(number, _)| number > through);
+        }
+        most = most.max(beside.iter().map(|(_, bytes)| bytes).sum());
+    }
+    let standing: usize = distinct.slots.iter().flatten().map(|sketch| sketch.main.len()).sum();
+    let standing = standing * size_of::<Mark>();
+    assert!(early > 0, "never were all bases taken at once");
+    assert!(most > 0 && most <= standing, "{most} bytes stood beside {standing}");
 }

@@ -54,11 +54,13 @@ impl RedisBlobs {
         self.exec(&pipeline).await
     }
 
-    pub async fn get(&mut self, name: &BlobName) -> Result<Option<Vec<u8>>, RedisError> {
-        let mut command = redis::cmd("GET");
-        command.arg(self.keys.blob(name));
+    pub async fn get(&mut self, names: &[BlobName]) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
+        let mut pipeline = redis::pipe();
+        for name in names {
+            pipeline.cmd("GET").arg(self.keys.blob(name));
+        }
         let mut connection = self.connection().await?;
-        let answer = command.query_async(&mut connection).await;
+        let answer = pipeline.query_async(&mut connection).await;
         self.judged(answer)
     }
 
