@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use rdkafka::ClientConfig;
 
+use crate::backfill::{self, When};
 use crate::config::{Config, ConfigErrors, LoadOptions};
 
 const EXIT_CODES: &str = "\
@@ -43,6 +44,10 @@ pub enum Command {
     Check(ConfigArgs),
     /// Say who writes, how far the views are, and what holds them back
     Status(StatusArgs),
+    /// Compute a period of history anew, under a prefix of its own
+    Backfill(BackfillArgs),
+    /// Put what a backfill has computed in the place of the live closed windows
+    Promote(PromoteArgs),
     /// Show everything at once, with an embedded broker, a Redis and a generator
     Demo(DemoArgs),
     /// Count the records in the dead-letter topic, by reason and topic
@@ -71,6 +76,43 @@ pub struct RunArgs {
     /// Stop at the end of the log as it is now, close every window, print one line of JSON
     #[arg(long)]
     pub bounded: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BackfillArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Windows that end after this: a time (2026-11-21T08:00:00Z) or so long ago (36h)
+    #[arg(long, value_name = "T", value_parser = backfill::parse_when)]
+    pub from: When,
+    /// Windows that end at or before this; without it, all that have closed by now
+    #[arg(long, value_name = "T", value_parser = backfill::parse_when)]
+    pub to: Option<When>,
+    /// Where they are written: any but redis.prefix
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: String,
+    /// Keep all boards and history of the period, whatever redis.closed_keep and history_keep say
+    #[arg(long)]
+    pub keep_all: bool,
+}
+
+impl BackfillArgs {
+    pub fn request(self) -> backfill::Request {
+        let Self { from, to, prefix, keep_all, .. } = self;
+        backfill::Request { from, to, prefix, keep_all }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where the backfill has written
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: String,
+    /// Print one object of JSON instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -191,7 +191,7 @@ struct Daemon {
 impl Daemon {
     fn start(config: Config) -> Daemon {
         let (stop, stopped) = watch::channel(false);
-        let task = tokio::spawn(service::run(config, Options { bounded: false }, stopped));
+        let task = tokio::spawn(service::run(config, Options::default(), stopped));
         Daemon { task, stop }
     }
 

@@ -34,6 +34,10 @@ pub mod letters;
 
 pub mod reset;
 
+pub mod backfill;
+
+pub mod promote;
+
 pub mod cli;
 
 pub mod log;

@@ -11,6 +11,7 @@ mod feed;
 mod lead;
 mod log;
 mod observe;
+mod progress;
 mod publish;
 mod resume;
 
@@ -41,6 +42,7 @@ use crate::pipeline::identity::OtherCluster;
 use crate::pipeline::merge::Merger;
 use crate::pipeline::offset::Topics;
 use crate::pipeline::owner::{Failure, Owner, OwnerLinks, OwnerSettings};
+use crate::pipeline::period::Period;
 use crate::pipeline::protocol::Token;
 use crate::pipeline::role::{Role, draw_token};
 use crate::pipeline::source::{Source, SourceSettings};
@@ -54,6 +56,7 @@ use crate::sinks::redis::outbox::Outboxes;
 use courier::{Courier, Relay};
 use log::Log;
 use observe::{Backlog, Overseer};
+use progress::Progress;
 
 /// After a signal to stop, publishing what was read may take so long.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
@@ -79,6 +82,20 @@ const DELTA_BYTES_MAX: usize = 256 << 10;
 pub struct Options {
     /// Stop at the end offsets seen at start, and close every window that holds a record.
     pub bounded: bool,
+    /// Of a bounded run: publish the closed windows of this period, and nothing else.
+    pub period: Option<Period>,
+}
+
+impl Options {
+    pub fn bounded(bounded: bool) -> Self {
+        Self { bounded, period: None }
+    }
+
+    /// Under which hash state is kept. That of a period goes on with the same period only.
+    pub fn state_hash(&self, config: &Config) -> String {
+        let meaning = config.meaning_hash();
+        self.period.map_or(meaning.clone(), |period| period.mark(&meaning))
+    }
 }
 
 /// What was done: one line of JSON at the end of a bounded run.
@@ -158,7 +175,7 @@ pub async fn run(
         &config.topics,
         &config.fields,
         &config.limits,
-        &config.meaning_hash(),
+        &options.state_hash(&config),
         &token.to_string(),
     )?;
     let redis = sink.health();
@@ -295,6 +312,7 @@ pub async fn run(
     };
 
     // Running. What ends it: a signal, a bounded run's end, or a part that cannot go on.
+    let mut progress = options.period.map(|period| Progress::new(period, definitions));
     let mut look = tokio::time::interval(Duration::from_secs(1));
     let ended = loop {
         tokio::select! {
@@ -325,6 +343,7 @@ pub async fn run(
             () = stopped(stop.clone()) => break Ok(Ending::Stopped),
             _ = look.tick() => {
                 overseer.look();
+                progress.iter_mut().for_each(|progress| progress.look(&parts.merged));
                 metrics.team.leads.set(i64::from(leadership.is_some()));
                 add_partitions(&parts, &log_watch, &outlet, leadership.is_some());
                 count_dead_letters(metrics, &dead_letters);
@@ -379,6 +398,12 @@ pub async fn run(
     if let Some(error) = failed {
         return Err(error);
     }
+    let lost = parts.redis.history_lost();
+    anyhow::ensure!(
+        options.period.is_none() || lost == 0,
+        "Redis has lost {lost} history entries while they were computed; delete the prefix with \
+         `nazar reset` and begin again"
+    );
     // Members that have left the group let a successor begin at once.
     let left = async {
         while Arc::strong_count(&sources) > 1 || !sources.iter().all(Source::is_finished) {
@@ -579,6 +604,11 @@ fn usize_of(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// What a command refuses before it has touched anything, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// Whether an error is a refusal: nothing was touched, and another configuration is needed.
 pub fn is_refusal(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -590,6 +620,7 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
                     | RedisSinkError::Ended { .. }
             )
         ) || cause.is::<client::RefusedProperty>()
+            || cause.is::<Refused>()
             || cause.is::<OtherCluster>()
     })
 }

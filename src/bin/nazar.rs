@@ -12,7 +12,7 @@ use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
 use nazar::config::{Config, ConfigErrors};
 use nazar::probe::probe;
 use nazar::service::{self, Options};
-use nazar::{demo, letters, reset, status};
+use nazar::{backfill, demo, letters, promote, reset, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -50,10 +50,27 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             let config = args.config.load()?;
             nazar::log::init(&config.log)?;
             let summary =
-                block_on(|stop| service::run(config, Options { bounded: args.bounded }, stop))?;
+                block_on(|stop| service::run(config, Options::bounded(args.bounded), stop))?;
             if args.bounded {
                 print(&format!("{}\n", serde_json::to_string(&summary)?))?;
             }
+            Ok(Exit::Done)
+        }
+        Command::Backfill(args) => {
+            let config = args.config.load()?;
+            nazar::log::init(&config.log)?;
+            let line = block_on(|stop| backfill::run(config, args.request(), stop))?;
+            print(&format!("{}\n", serde_json::to_string(&line)?))?;
+            Ok(Exit::Done)
+        }
+        Command::Promote(args) => {
+            let config = args.config.load()?;
+            let report = block_on(|_| async move { promote::run(&config, &args.prefix).await })?;
+            print(&if args.json {
+                format!("{}\n", serde_json::to_string(&report)?)
+            } else {
+                report.to_string()
+            })?;
             Ok(Exit::Done)
         }
         Command::Demo(args) => block_on(|stop| demo::run(args.duration, stop)),

@@ -20,10 +20,12 @@ use crate::pipeline::checkpoint::cadence::Cadence;
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::delivery::{Delivery, Partition};
 use crate::pipeline::handover::{Inlet, MergedState, Message};
-use crate::pipeline::merge::{Merged, Merger};
+use crate::pipeline::merge::{Merged, Merger, Position};
+use crate::pipeline::period::Period;
 use crate::pipeline::protocol::{Admission, Cursors, Gate, Passage};
 use crate::pipeline::rounds::Rounds;
 use crate::pipeline::view::{ClosedView, Flush, LatestView, Offsets};
+use crate::time::EventTime;
 
 /// How often the clock ticks and windows are looked at for closing.
 const TICK: Duration = Duration::from_millis(20);
@@ -156,6 +158,9 @@ pub struct Plan {
     pub state_bytes_max: usize,
     /// A bounded run ends when every partition has reached its offset.
     pub bounded: Option<BTreeMap<Partition, i64>>,
+    /// The only windows that are wanted: those are published as they close, and nothing else. The
+    /// run ends early where every partition's watermark has passed the last of them.
+    pub period: Option<Period>,
     /// What readers have seen of an earlier run.
     pub gate: Gate,
     /// `None`: nothing is saved, and a restart reads the log again.
@@ -212,6 +217,9 @@ impl<O: Observer> Publisher<O> {
         if let Some(windows) = plan.closed_keep {
             merger.keep_closed(windows);
         }
+        if let Some(period) = plan.period {
+            merger.leave_out_to(period.from);
+        }
         let shortest_step = plan.definitions.windows.iter().map(|window| window.closed_step).min();
         Self {
             rounds: Rounds::new(shortest_step.unwrap_or_default()),
@@ -247,7 +255,10 @@ impl<O: Observer> Publisher<O> {
             self.take_deliveries();
             self.tick();
             if self.bounded_end_reached() {
-                self.merger.finish();
+                match self.plan.period {
+                    Some(period) => self.merger.finish_at(period.to),
+                    None => self.merger.finish(),
+                }
                 self.stopping = true;
             }
             if self.stopping || !self.checkpoint_holds_closing()? {
@@ -421,8 +432,13 @@ impl<O: Observer> Publisher<O> {
     }
 
     fn bounded_end_reached(&self) -> bool {
+        let lateness = self.plan.definitions.lateness;
         let reached = |(partition, &end): (&Partition, &i64)| {
-            self.merger.position(*partition).is_some_and(|position| position.cursor >= end)
+            let Some(Position { cursor, state, .. }) = self.merger.position(*partition) else {
+                return false;
+            };
+            let watermark = state.watermark.watermark(lateness);
+            *cursor >= end || self.plan.period.is_some_and(|period| watermark >= Some(period.to))
         };
         self.plan.bounded.as_ref().is_some_and(|ends| ends.iter().all(reached))
     }
@@ -430,6 +446,8 @@ impl<O: Observer> Publisher<O> {
     /// Closes what can be closed, as far as there is room for it and [`Rounds`] let it.
     fn close_windows(&mut self) -> Result<(), SinkGone> {
         let Some(group_watermark) = self.merger.clock().group_watermark() else { return Ok(()) };
+        let last_wanted = self.plan.period.map_or(EventTime::MAX, |period| period.to);
+        let group_watermark = group_watermark.min(last_wanted);
         let until = if self.stopping {
             Some(group_watermark)
         } else {
@@ -449,8 +467,10 @@ impl<O: Observer> Publisher<O> {
                 self.rounds.done(self.started.elapsed());
                 break;
             };
-            self.closed_bytes += closed.bytes();
-            self.closed.push(Arc::new(closed));
+            if self.plan.period.is_none_or(|period| period.holds(closed.view.end)) {
+                self.closed_bytes += closed.bytes();
+                self.closed.push(Arc::new(closed));
+            }
             any = true;
             if !self.rounds.closed(self.started.elapsed()) {
                 // Panes that became superfluous cost time as well as memory.
@@ -482,7 +502,7 @@ impl<O: Observer> Publisher<O> {
         self.last_flush = Some(Instant::now());
         let offsets = self.merger.offsets();
         let keeps_latest = self.is_behind_what_stands(&offsets);
-        let latest = if keeps_latest {
+        let latest = if keeps_latest || self.plan.period.is_some() {
             self.merger.advance_latest();
             Vec::new()
         } else {
@@ -593,6 +613,7 @@ mod tests {
             unpublished_bytes_max: 1 << 20,
             state_bytes_max: 1 << 20,
             bounded: None,
+            period: None,
             checkpoints: None,
             gate: Gate::new(published.map(|offset| (P, offset))),
         };

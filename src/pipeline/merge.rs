@@ -88,6 +88,8 @@ pub struct Merger {
     ended: bool,
     /// How many closed windows of a size keep their boards; `None`: all.
     closed_keep: Option<usize>,
+    /// Windows that end up to here are nobody's concern.
+    unwanted_to: EventTime,
     pruned_to: Option<EventTime>,
     predecessor: Predecessor,
     /// Reused for every sketch that is read.
@@ -107,6 +109,7 @@ impl Merger {
             over_cap: 0,
             ended: false,
             closed_keep: None,
+            unwanted_to: EventTime::MIN,
             pruned_to: None,
             predecessor: Predecessor::default(),
             registers: Registers::new(),
@@ -183,6 +186,12 @@ impl Merger {
     /// window that so many others will follow at once are not even built.
     pub fn keep_closed(&mut self, windows: usize) {
         self.closed_keep = Some(windows);
+    }
+
+    /// Windows that end at or before `end` will not be published: they are closed without boards
+    /// and sketches of entities.
+    pub fn leave_out_to(&mut self, end: EventTime) {
+        self.unwanted_to = end;
     }
 
     /// Declares a partition of the topics' metadata: from now on it holds the group watermark.
@@ -349,6 +358,13 @@ impl Merger {
         self.ended = true;
     }
 
+    /// As [`Merger::finish`], for a run that wants windows up to `end` only: what it has read
+    /// beyond says nothing final of later ones.
+    pub fn finish_at(&mut self, end: EventTime) {
+        self.clock.raise_group_watermark(Some(end));
+        self.ended = true;
+    }
+
     /// Whether a bounded run has read all it will.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -362,8 +378,10 @@ impl Merger {
         let closing = self.windows.next_closing(until)?;
         self.distinct.fold_to(closing.end);
         let start = closing.end - self.definitions.windows[closing.window].size;
-        let is_superseded =
-            self.closed_keep.is_some_and(|keep| self.windows.is_superseded(closing, keep, until));
+        let is_superseded = closing.end <= self.unwanted_to
+            || self
+                .closed_keep
+                .is_some_and(|keep| self.windows.is_superseded(closing, keep, until));
         let detail = if is_superseded { Detail::Totals } else { Detail::Everything };
         let (distinct, uniques) =
             self.read_distinct(detail, |distinct, sketch, out| distinct.closed(sketch, start, out));

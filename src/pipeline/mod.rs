@@ -43,6 +43,7 @@ pub mod capture_line;
 
 pub mod view;
 pub mod rounds;
+pub mod period;
 pub mod flush;
 
 #[cfg(test)]

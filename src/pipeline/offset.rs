@@ -116,7 +116,7 @@ pub enum LookupError {
     #[error("ask Kafka for {topic}/{index}: {source}")]
     Partition { topic: String, index: i32, source: KafkaError },
     #[error(
-        "this broker does not find offsets by time; set kafka.start to earliest, committed or latest"
+        "this broker does not find offsets by time: a backfill is not possible, and kafka.start has to be earliest, committed or latest"
     )]
     NoOffsetsByTime,
     #[error("the logs do not say whether they are those that were read before")]
@@ -291,6 +291,22 @@ impl Lookup {
             }
             Start::Window => self.offsets_from(leaders, window_from),
         }
+    }
+
+    /// So many records before the first at or after `time`, as far as the log has them.
+    pub fn offsets_before(
+        &self,
+        leaders: &BTreeMap<Partition, i32>,
+        time: EventTime,
+        records: i64,
+    ) -> Result<OffsetMap, LookupError> {
+        let log_starts = self.offsets(leaders, At::Start)?;
+        let mut offsets = self.offsets_from(leaders, time)?;
+        for (partition, offset) in &mut offsets {
+            let log_start = log_starts.get(partition).copied().unwrap_or(0);
+            *offset = (*offset - records).max(log_start).min(*offset);
+        }
+        Ok(offsets)
     }
 
     /// The first record at or after `time`, or the end of a log that has none.

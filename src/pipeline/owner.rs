@@ -85,6 +85,9 @@ struct Slot {
     unmerged: VecDeque<(i64, Option<i64>)>,
     /// Where a delivery has to end, until that is passed.
     cut: Option<i64>,
+    /// The merger takes what it knows of coverage from the first record that it hears of, so that
+    /// one goes alone.
+    awaits_first: bool,
 }
 
 impl Slot {
@@ -101,6 +104,10 @@ impl Slot {
     fn cut_before(&mut self, offset: i64, role: &Role) {
         if self.cut.is_some_and(|cut| offset >= cut) {
             self.cut = None;
+            self.take(role);
+        }
+        if self.awaits_first && self.owned.newest().is_some() {
+            self.awaits_first = false;
             self.take(role);
         }
     }
@@ -136,7 +143,8 @@ impl Owner {
         let cut = self.links.role.cut(partition, position.cursor);
         self.links.role.start(Opening { partition, token: draw_token(), cursor: position.cursor });
         let owned = OwnedPartition::start(partition, position, definitions);
-        Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new(), cut }
+        let awaits_first = owned.newest().is_none();
+        Slot { owned, waiting: VecDeque::new(), unmerged: VecDeque::new(), cut, awaits_first }
     }
 
     /// Takes what a partition has gathered; it goes out when its dead letters are safe.

@@ -21,7 +21,7 @@ use crate::pipeline::definitions::Definitions;
 use crate::time::{EventTime, Span};
 
 /// How many records back a gap is judged by.
-const RECENT: usize = 64;
+pub const RECENT: usize = 64;
 /// So many in a row beyond a gap pass it, too.
 const RUN: usize = 8;
 

@@ -72,7 +72,12 @@ impl From<redis::RedisError> for NotStored {
 impl Keeper {
     /// # Errors
     /// The configuration names a place that cannot be.
-    pub fn new(config: &Config, token: &str, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub fn new(
+        config: &Config,
+        config_hash: String,
+        token: &str,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
         let blobs = if config.checkpoint.blobs == BLOBS_IN_REDIS {
             Blobs::Redis(Box::new(RedisBlobs::new(&config.redis, token)?))
         } else {
@@ -85,7 +90,7 @@ impl Keeper {
         Ok(Self {
             manifests: ManifestStore::new(&config.redis, token)?,
             blobs,
-            config_hash: config.meaning_hash(),
+            config_hash,
             prefix: config.redis.prefix.clone(),
             cluster_id: String::new(),
             stored: Stored::default(),

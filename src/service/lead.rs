@@ -83,7 +83,9 @@ async fn restore_and_compare(
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Option<(Ready, Lookup, Discovered)>> {
     let definitions = &parts.definitions;
-    let mut keeper = Keeper::new(&parts.config, &parts.token.to_string(), parts.metrics.clone())?;
+    let hash = parts.options.state_hash(&parts.config);
+    let token = parts.token.to_string();
+    let mut keeper = Keeper::new(&parts.config, hash, &token, parts.metrics.clone())?;
     let Some(restored) = until_stopped(stop.clone(), keeper.restore(definitions)).await else {
         return Ok(None);
     };
@@ -154,6 +156,7 @@ pub async fn start(
         unpublished_bytes_max: usize_of(config.limits.in_flight_bytes / 2),
         state_bytes_max: usize_of(config.limits.state_bytes),
         bounded: ends.as_deref().cloned(),
+        period: parts.options.period,
         gate: Gate::new(published.iter().map(|(&partition, &offset)| (partition, offset))),
         checkpoints: Some(Checkpoints { every: config.checkpoint.every, line: capture_sender }),
     };

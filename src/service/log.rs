@@ -15,6 +15,7 @@ use crate::pipeline::clock::Coverage;
 use crate::pipeline::delivery::Partition;
 use crate::pipeline::identity::check_cluster;
 use crate::pipeline::offset::{At, Discovered, Lookup, LookupError, OffsetMap, until_answered};
+use crate::pipeline::period::Period;
 use crate::time::EventTime;
 
 /// What Kafka says before reading begins.
@@ -23,7 +24,7 @@ pub struct Log {
     pub discovered: Discovered,
     pub starts: Arc<OffsetMap>,
     pub ends: Option<Arc<OffsetMap>>,
-    /// The time that was asked for, with `kafka.start = "window"`.
+    /// The time that was asked for, with `kafka.start = "window"` or for a period.
     window_from: Option<EventTime>,
     /// How the logs stand to the cursors of a checkpoint.
     pub resume: Resume,
@@ -47,7 +48,12 @@ impl Log {
         let Parts { config, definitions, topics, health, options, .. } = parts;
         let (topics, options) = (topics.clone(), *options);
         let by_window = config.kafka.start == Start::Window;
-        let from = EventTime::from_millis(wall_clock_millis()) - definitions.reach_back();
+        let period = options.period;
+        let by_window = by_window || period.is_some();
+        let from = period.map_or_else(
+            || EventTime::from_millis(wall_clock_millis()) - definitions.reach_back(),
+            |period| period.read_from(definitions),
+        );
         let kafka = config.kafka.clone();
         let prefix = config.redis.prefix.clone();
         let stopping = Arc::new(AtomicBool::new(false));
@@ -66,7 +72,11 @@ impl Log {
             check_cluster(known.cluster_id.as_deref(), cluster_id.as_deref(), &prefix)?;
             let leaders = &discovered.leaders;
             let (starts, resume) = if known.cursors.is_empty() {
-                let starts = until_answered(&seen, || lookup.start_offsets(&kafka, leaders, from))?;
+                let ask = || match period {
+                    Some(_) => lookup.offsets_before(leaders, from, Period::RECORDS_BEFORE),
+                    None => lookup.start_offsets(&kafka, leaders, from),
+                };
+                let starts = until_answered(&seen, ask)?;
                 (starts, Resume::default())
             } else {
                 let mut comparison = Comparison::new(&known.cursors);

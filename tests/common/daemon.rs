@@ -70,6 +70,11 @@ impl Daemon {
         self.command().output().unwrap()
     }
 
+    /// Another command with the same configuration, to its end.
+    pub fn other(&self, command: &str, words: &[&str]) -> Output {
+        self.nazar(command).args(words).output().unwrap()
+    }
+
     /// Runs until it is told to end.
     pub fn start(&self) -> Running {
         let log = self.directory.join(format!("log-{}", self.port));
@@ -83,8 +88,12 @@ impl Daemon {
     }
 
     fn command(&self) -> Command {
+        self.nazar("run")
+    }
+
+    fn nazar(&self, said: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nazar"));
-        command.arg("run").args(&self.arguments).current_dir(&self.directory);
+        command.arg(said).args(&self.arguments).current_dir(&self.directory);
         // What the machine's own environment says must not reach the test.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NAZAR_")) {
             command.env_remove(name);

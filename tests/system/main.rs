@@ -13,6 +13,7 @@ mod load;
 #[path = "../common/redis.rs"]
 mod redis_server;
 
+mod backfill;
 mod bounded;
 mod live;
 mod logs;

@@ -145,6 +145,12 @@ impl Keys {
         self.tagged(&format!("tmp:{}:{seq}:{number}", encode(token)))
     }
 
+    /// The key under this prefix that is what `key` is under `other`; `None` unless it carries the
+    /// hash tag of that.
+    pub fn moved(&self, key: &str, other: &Keys) -> Option<String> {
+        key.strip_prefix(&other.tagged("")).map(|name| self.tagged(name))
+    }
+
     /// Patterns for SCAN that cover every key under this prefix and none of another.
     pub fn patterns(&self) -> [String; 3] {
         let prefix = &self.prefix;
@@ -264,6 +270,14 @@ mod tests {
         {nazar:*
         nazar:*
         ");
+    }
+
+    #[test]
+    fn a_key_can_be_moved_to_another_prefix() {
+        let [live, next] = ["nazar", "next"].map(|prefix| Keys::new(prefix).unwrap());
+        let moved = |key: &str| live.moved(key, &next);
+        assert_eq!(moved("{next}:meta"), Some(live.meta()));
+        assert_eq!(["{nazar}:meta", "next:product:1"].map(moved), [None, None]);
     }
 
     #[test]

@@ -23,7 +23,8 @@
 //! `entities` what of it changed, `commands` and `scripts` how, `lineage` whether it landed,
 //! `connection` and [`error`] what to do if not; `remembered` and `history` what can be made good
 //! after a loss; `publish`, `closed`, `single`, `session` and `restore` are the steps that use them. [`schema`] describes all of it to readers;
-//! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix. [`outbox`] is apart
+//! [`admin`] probes and resets; [`holdings`] tells what stands under a prefix;
+//! [`promote`] takes over what a backfill has computed under another. [`outbox`] is apart
 //! from all that: it carries deliveries between instances.
 
 pub mod keys;
@@ -57,6 +58,8 @@ pub mod schema;
 pub mod admin;
 
 pub mod holdings;
+
+pub mod promote;
 
 mod publish;
 

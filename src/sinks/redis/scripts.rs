@@ -19,6 +19,7 @@ pub struct Scripts {
     pub release: Script,
     pub manifest: Script,
     pub unlink: Script,
+    pub promote: Script,
 }
 
 impl Default for Scripts {
@@ -32,6 +33,7 @@ impl Default for Scripts {
             release: Script::new(include_str!("lua/release.lua")),
             manifest: Script::new(include_str!("lua/manifest.lua")),
             unlink: Script::new(include_str!("lua/unlink.lua")),
+            promote: Script::new(include_str!("lua/promote.lua")),
         }
     }
 }
