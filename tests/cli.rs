@@ -53,6 +53,8 @@ fn the_help_of_the_program() {
       config        Print the effective configuration, without secrets
       check         Validate the configuration and ask Kafka and Redis whether it works
       status        Say who writes, how far the views are, and what holds them back
+      backfill      Compute a period of history anew, under a prefix of its own
+      promote       Put what a backfill has computed in the place of the live closed windows
       demo          Show everything at once, with an embedded broker, a Redis and a generator
       dead-letters  Count the records in the dead-letter topic, by reason and topic
       reset         Delete everything nazar keeps in Redis under the configured prefix
@@ -107,7 +109,18 @@ fn the_help_of_probe() {
 fn the_reference_shows_every_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/CLI.md");
     let reference = std::fs::read_to_string(path).expect("the reference");
-    let commands = ["run", "config", "check", "status", "demo", "dead-letters", "reset", "probe"];
+    let commands = [
+        "run",
+        "config",
+        "check",
+        "status",
+        "backfill",
+        "promote",
+        "demo",
+        "dead-letters",
+        "reset",
+        "probe",
+    ];
     for command in [None].into_iter().chain(commands.map(Some)) {
         let help = help(command);
         assert!(reference.contains(&help), "docs/CLI.md should show\n{help}");

@@ -8,6 +8,7 @@ mod lease;
 mod loss;
 mod outbox;
 mod outbox_cost;
+mod promote;
 mod scripts;
 #[path = "../common/redis.rs"]
 mod server;

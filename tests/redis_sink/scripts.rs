@@ -7,6 +7,7 @@ use crate::server::{Server, ask};
 const SWAP: &str = include_str!("../../src/sinks/redis/lua/swap.lua");
 const CLOSE: &str = include_str!("../../src/sinks/redis/lua/close.lua");
 const PUT: &str = include_str!("../../src/sinks/redis/lua/put.lua");
+const PROMOTE: &str = include_str!("../../src/sinks/redis/lua/promote.lua");
 
 struct Bench {
     _server: Server,
@@ -120,4 +121,32 @@ fn put_checks_before_it_writes() {
     assert_eq!(bench.ask::<u64>("EXISTS live"), 0);
     assert_eq!(bench.run(PUT, &["meta", "index", "a"], &["us", "7", "60000"]), ["OK", "7"]);
     assert_eq!(bench.ask::<Vec<String>>("SMEMBERS index"), ["b"]);
+}
+
+#[test]
+fn promote_checks_before_it_writes() {
+    let mut bench = Bench::new();
+    let keys = ["meta", "ends", "tmp", "live", "empty"];
+    let with = |token, views| [token, views, "1000", "500", ""];
+    bench.refused(PROMOTE, &keys, &with("them", "1"), ["FENCED", "us"]);
+    bench.refused(PROMOTE, &["nothing", "ends", "tmp", "live"], &with("us", "1"), ["FENCED", ""]);
+    bench.refused(PROMOTE, &["meta", "meta", "tmp", "live"], &with("us", "1"), ["TYPE", "meta"]);
+    // The second of two is missing: the first must not go live.
+    let lost = ["meta", "ends", "tmp", "live", "lost", "other"];
+    bench.refused(PROMOTE, &lost, &with("us", "2"), ["LOST", "lost"]);
+
+    bench.ask::<u64>("ZADD ends 500 500");
+    assert_eq!(bench.run(PROMOTE, &keys, &with("us", "1")), ["OK", ""]);
+    assert_eq!(bench.ask::<Vec<String>>("ZRANGE live 0 -1"), ["new"]);
+    assert!(bench.ask::<i64>("PTTL live") > 0, "the TTL came along");
+    assert_eq!(bench.ask::<u64>("EXISTS tmp empty"), 0);
+    assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["1000"]);
+    assert_eq!(bench.ask::<Vec<String>>("HMGET meta leader seq"), ["us", "7"]);
+
+    bench.ask::<u64>("ZADD tmp 1 newer");
+    bench.ask::<u64>("PEXPIRE tmp 60000");
+    let for_ever = ["us", "1", "", "", "1"];
+    assert_eq!(bench.run(PROMOTE, &["meta", "ends", "tmp", "live"], &for_ever), ["OK", ""]);
+    assert_eq!(bench.ask::<i64>("PTTL live"), -1);
+    assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["1000"]);
 }
