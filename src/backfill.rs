@@ -22,6 +22,7 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::pipeline::period::{Period, rfc3339};
+use crate::pipeline::role::draw_token;
 use crate::service::{self, Options, Refused, Summary};
 use crate::sinks::redis::holdings::{Holdings, holdings};
 use crate::sinks::redis::{admin, schema};
@@ -136,7 +137,10 @@ fn configure(mut config: Config, request: &Request) -> anyhow::Result<Config> {
         .into());
     }
     config.redis.prefix.clone_from(&request.prefix);
-    config.kafka.group = format!("{}-backfill-{}", config.kafka.group, request.prefix);
+    // A group of its own for each run: one that went on where another was killed would wait until
+    // the broker takes that for dead.
+    let run = &draw_token().to_string()[..8];
+    config.kafka.group = format!("{}-backfill-{}-{run}", config.kafka.group, request.prefix);
     config.kafka.dead_letter_topic.clear();
     config.http.listen.clear();
     if request.keep_all {

@@ -280,15 +280,17 @@ pub async fn run(
             merged: parts.merged.clone(),
             metrics: metrics.team.clone(),
         };
-        let commit = committer(&sources);
+        let commit = committer(&parts, &sources);
         tokio::spawn(courier.run(openings, delivered, commit))
     };
     let mut relay = None;
     let mut leadership = None;
     match (sink, prepared) {
         (Some(sink), Some(ready)) => {
-            leadership =
-                Some(lead::start(&parts, ready, sink, inlet, &outlet, committer(&sources)).await?);
+            leadership = Some(
+                lead::start(&parts, ready, sink, inlet, &outlet, committer(&parts, &sources))
+                    .await?,
+            );
         }
         _ => {
             courier::say_following();
@@ -328,7 +330,7 @@ pub async fn run(
                     };
                     role.set_published(ready.published.iter().map(|(&id, &offset)| (id, offset)));
                     role.begin_to_lead();
-                    let commit = committer(&sources);
+                    let commit = committer(&parts, &sources);
                     lead::start(&parts, ready, sink, inlet, &outlet, commit).await.map(Some)
                 };
                 match take_over.await {
@@ -439,9 +441,18 @@ struct Parts {
 }
 
 /// Commits offsets to Kafka for other people's lag tools: what a restart will not read again.
-fn committer(sources: &Arc<Vec<Source>>) -> impl Fn(&[(Partition, i64)]) + Send + 'static {
+/// Nobody watches the group of a period, which is gone with its last member as long as it has
+/// committed nothing.
+fn committer(
+    parts: &Parts,
+    sources: &Arc<Vec<Source>>,
+) -> impl Fn(&[(Partition, i64)]) + Send + 'static {
     let sources = sources.clone();
-    move |cursors| sources.iter().for_each(|source| source.commit(cursors.iter().copied()))
+    let commits = parts.options.period.is_none();
+    move |cursors| {
+        let heard = sources.iter().filter(|_| commits);
+        heard.for_each(|source| source.commit(cursors.iter().copied()));
+    }
 }
 
 /// Partitions that were added while running: read from their beginning, by whoever owns them.

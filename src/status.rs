@@ -3,6 +3,8 @@
 //! Asks Redis and Kafka, not the daemon, so it works from anywhere and tells of a daemon that
 //! is gone. Nothing is written.
 
+mod partitions;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,8 +12,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context;
 use serde::Serialize;
 
+pub use partitions::PartitionStatus;
+use partitions::Table;
+
 use crate::config::Config;
+use crate::pipeline::checkpoint::Manifest;
+use crate::pipeline::delivery::Partition;
 use crate::pipeline::offset::{At, Lookup, Topics};
+use crate::sinks::redis::checkpoint::ManifestStore;
 use crate::sinks::redis::holdings::{Standing, standing};
 
 /// All times in milliseconds since 1970; `None`: not known (yet).
@@ -27,6 +35,8 @@ pub struct Status {
     pub group_watermark: Option<i64>,
     /// `topic/partition` with the least watermark.
     pub held_back_by: Option<String>,
+    /// Why it does, as far as a checkpoint tells.
+    pub held_back_because: Option<String>,
     pub is_complete: bool,
     pub missing: String,
     pub events_after_close: u64,
@@ -35,6 +45,9 @@ pub struct Status {
     pub has_ended: bool,
     pub windows: Vec<WindowStatus>,
     pub topics: Vec<TopicStatus>,
+    /// As of the last checkpoint, those first that hold back the most.
+    pub partitions: Vec<PartitionStatus>,
+    pub checkpoint_ago_millis: Option<i64>,
     /// Why Kafka could not be asked.
     pub kafka_error: Option<String>,
 }
@@ -69,18 +82,33 @@ pub async fn ask(config: &Config) -> anyhow::Result<Option<Status>> {
     let Some(standing) = standing(&config.redis).await.context("ask Redis")? else {
         return Ok(None);
     };
+    let definitions = config.definitions();
     let windows: Vec<String> =
-        config.definitions().windows.iter().map(|window| window.label.clone()).collect();
-    let (kafka, topics) = (config.kafka.clone(), Topics::new(&config.topics));
+        definitions.windows.iter().map(|window| window.label.clone()).collect();
+    let mut manifests = ManifestStore::new(&config.redis, "")?;
+    let manifest = manifests.read().await.context("read the checkpoint")?;
+    let topics = Topics::new(&config.topics);
+    let (kafka, asked) = (config.kafka.clone(), topics.clone());
     let ends = tokio::task::spawn_blocking(move || -> anyhow::Result<Ends> {
-        let lookup = Lookup::new(&kafka, topics)?;
+        let lookup = Lookup::new(&kafka, asked)?;
         let discovered = lookup.discover()?;
         let ends = lookup.offsets(&discovered.leaders, At::End)?;
         let name = |kind| lookup.topics().name(kind);
         Ok(ends.iter().map(|(id, &end)| (format!("{}/{}", name(id.kind), id.index), end)).collect())
     });
     let ends = ends.await.context("asking Kafka panicked")?.map_err(|error| format!("{error:#}"));
-    Ok(Some(Status::new(&config.redis.prefix, &windows, &standing, ends)))
+    let known_ends = ends.clone().unwrap_or_default();
+    let mut status = Status::new(&config.redis.prefix, &windows, &standing, ends);
+    // One of another version tells nothing; the rest of the status stands.
+    if let Some(manifest) = manifest
+        && let Ok(Manifest { cut, .. }) = Manifest::decode(&manifest.body)
+    {
+        let ago = (standing.now_millis - manifest.written_at_millis).max(0);
+        let name = |id: Partition| format!("{}/{}", topics.name(id.kind), id.index);
+        let rows = partitions::partitions(&cut, definitions.lateness, name, &known_ends);
+        status.add_partitions(rows, ago);
+    }
+    Ok(Some(status))
 }
 
 impl Status {
@@ -105,6 +133,7 @@ impl Status {
             stream_time: number("stream_time"),
             group_watermark: number("group_watermark"),
             held_back_by: text("held_back_by"),
+            held_back_because: None,
             is_complete: number("complete") == Some(1),
             missing: text("missing").unwrap_or_default(),
             events_after_close: count("events_after_close").unwrap_or(0),
@@ -119,9 +148,21 @@ impl Status {
                     closed_through: number(&format!("closed_through:{window}")),
                 })
                 .collect(),
+            partitions: Vec::new(),
+            checkpoint_ago_millis: None,
             kafka_error: ends.as_ref().err().cloned(),
             topics: behind(&ends.unwrap_or_default(), &offsets(&merged.unwrap_or_default())),
         }
+    }
+}
+
+impl Status {
+    fn add_partitions(&mut self, rows: Vec<PartitionStatus>, checkpoint_ago_millis: i64) {
+        let holder = rows.iter().find(|row| Some(&row.partition) == self.held_back_by.as_ref());
+        self.held_back_because =
+            holder.filter(|_| self.kafka_error.is_none()).map(PartitionStatus::reason);
+        self.partitions = rows;
+        self.checkpoint_ago_millis = Some(checkpoint_ago_millis);
     }
 }
 
@@ -173,6 +214,9 @@ impl fmt::Display for Status {
             write!(f, ", least in {partition}")?;
         }
         writeln!(f)?;
+        if let (Some(partition), Some(reason)) = (&self.held_back_by, &self.held_back_because) {
+            writeln!(f, "held back   by {partition}: {reason}")?;
+        }
         let missing = if self.missing.is_empty() { "" } else { ", without " };
         let complete = if self.is_complete { "complete" } else { "not complete" };
         writeln!(f, "views       {complete}{missing}{}", self.missing)?;
@@ -188,8 +232,21 @@ impl fmt::Display for Status {
             writeln!(f, "{:8}{end:22}{written:14}{closed}", window.window)?;
         }
         if let Some(error) = &self.kafka_error {
-            return writeln!(f, "\nKafka could not be asked: {error}");
+            writeln!(f, "\nKafka could not be asked: {error}")?;
         }
+        if !self.topics.is_empty() {
+            self.write_topics(f)?;
+        }
+        let Self { partitions: rows, checkpoint_ago_millis, has_ended, .. } = self;
+        if *has_ended {
+            return Ok(());
+        }
+        Table { rows, checkpoint_ago_millis: *checkpoint_ago_millis }.fmt(f)
+    }
+}
+
+impl Status {
+    fn write_topics(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wide = self.topics.iter().map(|topic| topic.topic.len()).max().unwrap_or(0).max(8);
         writeln!(f, "\n{:wide$}  partitions  records behind", "topic")?;
         for TopicStatus { topic, partitions, records_behind, most_behind } in &self.topics {
@@ -251,13 +308,23 @@ mod tests {
         let ends = [("click/0", 105), ("click/1", 60), ("purchase/0", 7), ("purchase/1", 9)];
         let ends = ends.map(|(partition, end)| (partition.to_owned(), end)).into();
         let windows = ["1m".to_owned(), "1h".to_owned()];
-        let status = Status::new("nazar", &windows, &standing(&fields, Some(8100)), Ok(ends));
+        let mut status = Status::new("nazar", &windows, &standing(&fields, Some(8100)), Ok(ends));
+        let row = |partition: &str, behind| PartitionStatus {
+            partition: partition.into(),
+            cursor: 40,
+            records_behind: Some(behind),
+            watermark: Some(1_699_999_949_000),
+            lets_close: Some(1_699_999_949_000),
+            quiet_at: None,
+        };
+        status.add_partitions(vec![row("click/1", 20), row("click/0", 0)], 2500);
         insta::assert_snapshot!(status, @r#"
         prefix      nazar
         writer      0af3, lease 8.1s left
         written     0.4s ago, seq 77
         stream time 2023-11-14T22:13:29Z
         closed up to 2023-11-14T22:12:29Z, 60.0s behind stream time, least in click/1
+        held back   by click/1: 20 records of it are not merged
         views       not complete, without click/2
         counted     3 events after close, 0 increments over a cap
 
@@ -268,6 +335,11 @@ mod tests {
         topic     partitions  records behind
         click              2              25  most in click/1: 20
         purchase           2               0
+
+        partition        cursor    behind  watermark             lets close until
+        click/1              40        20  2023-11-14T22:12:29Z  2023-11-14T22:12:29Z
+        click/0              40         0  2023-11-14T22:12:29Z  2023-11-14T22:12:29Z
+        (as of the checkpoint, 2.5s ago)
         "#);
     }
 
@@ -287,6 +359,8 @@ mod tests {
         window  latest until          written       closed until
 
         Kafka could not be asked: timed out
+
+        no checkpoint tells of the partitions
         "#);
     }
 }

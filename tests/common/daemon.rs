@@ -75,6 +75,12 @@ impl Daemon {
         self.nazar(command).args(words).output().unwrap()
     }
 
+    /// The same in the background.
+    pub fn start_other(&self, command: &str, words: &[&str]) -> Child {
+        let mut command = self.nazar(command);
+        command.args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs until it is told to end.
     pub fn start(&self) -> Running {
         let log = self.directory.join(format!("log-{}", self.port));

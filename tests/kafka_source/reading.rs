@@ -120,6 +120,16 @@ fn start_offsets_follow_the_setting() {
     assert_eq!(start(Start::Window, 5), [20, 5, 0], "never before the log");
     assert_eq!(start(Start::Committed, 0), [20, 0, 0], "nothing committed: from the log's start");
 
+    let before = |second: i64, records: i64| {
+        let from = EventTime::from_millis(millis(second));
+        let ask = || lookup.offsets_before(&leaders, from, records);
+        let offsets = until_answered(&AtomicBool::new(false), ask).unwrap();
+        [0, 1, 2].map(|index| offsets[&click(index)])
+    };
+    assert_eq!(before(60, 0), [60, 10, 0]);
+    assert_eq!(before(60, 8), [52, 2, 0]);
+    assert_eq!(before(60, 64), [20, 0, 0], "as far as the log has them");
+
     let world = World::new();
     let starts = OffsetMap::from([(click(0), 20)]);
     let member = member(&kafka.brokers(), "started", &world, &[], starts, None);

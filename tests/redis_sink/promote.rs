@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nazar::config::RedisConfig;
 use nazar::pipeline::period::Period;
@@ -13,7 +15,11 @@ use nazar::time::EventTime;
 use crate::fixture::{self, T0, config, definitions, meta, open_as, window};
 use crate::server::Server;
 
-const TOKEN: &str = "promoter";
+/// Each attempt has its own.
+fn token() -> String {
+    static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+    format!("promoter-{}", ATTEMPTS.fetch_add(1, Ordering::Relaxed))
+}
 
 /// Clicks of one-minute windows that close at `T0 + 60 × minute`.
 fn closes(windows: &[(i64, u64, bool)]) -> Flush {
@@ -44,7 +50,7 @@ async fn promoted(
     let source =
         Source { prefix: "next", period: Period { from: time(period.0), to: time(period.1) } };
     let definitions = definitions(&[60, 300]);
-    let reports = promote(config, &definitions, "hash-1", TOKEN, &source).await?;
+    let reports = promote(config, &definitions, "hash-1", &token(), &source).await?;
     assert_eq!(reports[1], WindowReport { window: "5m".into(), ..WindowReport::default() });
     Ok(reports[0].clone())
 }
@@ -160,6 +166,44 @@ async fn a_stream_remembers_what_the_one_before_it_did() {
     let last: String = redis::from_redis_value_ref(&info["last-generated-id"]).unwrap();
     assert_eq!(last, format!("{}-0", at(9)));
     assert_eq!(info["entries-added"], redis::Value::Int(6));
+}
+
+#[tokio::test]
+async fn whenever_it_is_interrupted_each_window_is_whole_and_another_attempt_ends_it() {
+    let server = Server::start();
+    let live = RedisConfig { closed_keep: 0, ..config(&server) };
+    let next = RedisConfig { prefix: "next".into(), ..live.clone() };
+    let all = |clicks: u64| -> Vec<(i64, u64, bool)> {
+        (1..=20).map(|minute| (minute, clicks + minute as u64, true)).collect()
+    };
+    publish(&live, &closes(&all(100))).await;
+    publish(&next, &closes(&all(500))).await;
+    let (old, new) = ((all(100), boards(&server)), all(500));
+
+    let mut mixed = 0;
+    for micros in (200..).step_by(400) {
+        let limit = Duration::from_micros(micros);
+        let ended = tokio::time::timeout(limit, promoted(&live, (0, 20))).await;
+        let (history, boards) = (history(&server), boards(&server));
+        // The history of a size changes in one step, after the boards of each window have.
+        assert!(history == old.0 || history == new, "{history:?}");
+        let is_new = |row: &&(i64, Option<u64>, usize)| row.1 == Some(500 + row.0 as u64);
+        let changed = boards.iter().take_while(is_new).count();
+        assert_eq!(boards[changed..], old.1[changed..]);
+        assert!(boards.iter().all(|row| row.2 == KEYS));
+        assert!(history == old.0 || changed == boards.len());
+        mixed += u32::from((1..20).contains(&changed));
+        match ended {
+            Ok(report) => {
+                assert_eq!(report.unwrap().boards, 20);
+                assert_eq!(history, new);
+                break;
+            }
+            // As if the lease had run out.
+            Err(_) => server.ask::<()>("DEL {nazar}:lease"),
+        }
+    }
+    eprintln!("interrupted {mixed} times between two windows");
 }
 
 #[tokio::test]

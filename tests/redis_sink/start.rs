@@ -7,7 +7,7 @@ use nazar::config::Secret;
 use nazar::pipeline::view::Flush;
 use nazar::sinks::redis::admin::{probe, reset};
 use nazar::sinks::redis::error::{ErrorClass, RedisSinkError};
-use nazar::time::Span;
+use nazar::time::{EventTime, Span};
 use redis::Client;
 
 use crate::fixture::*;
@@ -365,4 +365,23 @@ async fn tls_trusts_the_given_authority_only() {
     let opened = tokio::time::timeout(Duration::from_secs(5), open(&settings)).await;
     opened.unwrap().publish(&minute(1, &[("a", 1)])).await.unwrap();
     assert_eq!(server.ask::<u64>("ZCARD {nazar}:top:product:clicks:1m"), 1);
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_had_closed_counts_once_it_has_said_what_it_knew() {
+    let server = Server::start();
+    let config = config(&server);
+    // Killed in its first flush: some windows have closed, no latest view tells up to which offsets.
+    let mut first = open(&config).await;
+    first.publish(&closes(&[1, 2])).await.unwrap();
+    first.release().await;
+    let mut second = open(&config).await;
+    assert_eq!(second.predecessor().group_watermark, None);
+    assert_eq!(second.predecessor().offsets.iter().count(), 0);
+    second.publish(&minute(130, &[("a", 5)])).await.unwrap();
+    second.release().await;
+    let third = open(&config).await;
+    let closed = Some(EventTime::from_millis(T0 + 2 * 60_000));
+    assert_eq!(third.predecessor().group_watermark, closed);
+    assert_eq!(third.predecessor().offsets.iter().count(), 2);
 }

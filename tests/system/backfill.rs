@@ -1,6 +1,7 @@
 //! History computed anew, and put in the place of what was lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::process::Output;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -78,11 +79,33 @@ fn backfill(daemon: &Daemon, prefix: &str, (from, to): (i64, i64), more: &[&str]
     daemon.other("backfill", &[&words, more].concat())
 }
 
+fn start_backfill(
+    daemon: &Daemon,
+    prefix: &str,
+    (from, to): (i64, i64),
+    more: &[&str],
+) -> std::process::Child {
+    let (from, to) = (rfc3339(from), rfc3339(to));
+    let words = ["--prefix", prefix, "--from", &from, "--to", &to];
+    daemon.start_other("backfill", &[&words, more].concat())
+}
+
 fn json(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", outcome(output).1);
     let line = std::str::from_utf8(&output.stdout).unwrap();
     assert_eq!(line.lines().count(), 1, "one line on stdout: {line}");
     serde_json::from_str(line).unwrap()
+}
+
+/// Compares what stands under two prefixes, and names the first few differences only.
+fn same<K: Ord + Debug, V: PartialEq + Debug>(found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) {
+    let keys: BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
+    let differ = keys.into_iter().filter(|key| found.get(key) != expected.get(key));
+    let differ: Vec<String> = differ
+        .map(|key| format!("{key:?}\n  {:?}\n  {:?}", found.get(key), expected.get(key)))
+        .collect();
+    let few: Vec<&String> = differ.iter().take(3).collect();
+    assert!(differ.is_empty(), "{} differences: {few:#?}", differ.len());
 }
 
 /// By window: a count of what a promotion says.
@@ -117,7 +140,7 @@ fn a_period_in_the_middle_of_a_log_is_what_the_whole_log_says_of_it() {
     let expected: History =
         whole.iter().filter(|((_, end), _)| wanted(*end)).map(|(k, v)| (*k, v.clone())).collect();
     assert_eq!(expected.len(), 75 + 15 + 5, "the ends of the period");
-    assert_eq!(part, expected);
+    same(&part, &expected);
     assert!(part.values().all(|fields| fields["complete"] == "1" && fields["proven"] == "1"));
     assert_eq!(result["windows_closed"], part.len());
     assert_eq!(
@@ -132,7 +155,7 @@ fn a_period_in_the_middle_of_a_log_is_what_the_whole_log_says_of_it() {
     let expected: Closed = whole_closed.into_iter().filter(|(key, _)| is_wanted(key)).collect();
     let (views, ends): (Closed, Closed) =
         part_closed.into_iter().partition(|(key, _)| end_of(key).is_some());
-    assert_eq!(views, expected);
+    same(&views, &expected);
     assert_eq!(ends.len(), LABELS.len());
     assert_eq!(kafka.offsets("middle.dead", 0).1, letters, "rejects are not dead letters twice");
     let latest: Vec<String> = redis.ask("KEYS {part}:t*");
@@ -155,6 +178,60 @@ fn a_period_in_the_middle_of_a_log_is_what_the_whole_log_says_of_it() {
 }
 
 #[test]
+fn a_killed_backfill_goes_on_where_it_was() {
+    let (kafka, redis) = (Kafka::shared(), Server::start());
+    let directory = tempfile::tempdir().unwrap();
+    let load = Load::new(kafka, &directory, "again");
+    kafka.create_topic("again.dead", 1, &[]);
+    let end = now_millis() / MINUTE * MINUTE - 30 * MINUTE;
+    let hours = "--events 60000 --event-time-span 4h --partitions 3 --inject usual";
+    load.run(&format!("{hours} --base-time {end}"));
+    let daemon = Daemon::new(&directory, "again", &kafka.brokers(), &redis.url())
+        .set("window", WINDOWS)
+        .set("redis.lease", "1s")
+        .set("checkpoint.every", "1s")
+        .set("redis.flush", "50ms");
+    let period = (end - 150 * MINUTE, end - 30 * MINUTE);
+    json(&backfill(&daemon, "undisturbed", period, &["--keep-all"]));
+
+    // One that has begun to write, and not ended, is stopped by its Redis, and then killed.
+    let killed = (0..10).map(|number| format!("killed{number}")).find(|prefix| {
+        let mut child = start_backfill(&daemon, prefix, period, &["--keep-all"]);
+        let begun = format!("XLEN {{{prefix}}}:history:1m");
+        while redis.ask::<u64>(&begun) == 0 {
+            assert!(child.try_wait().unwrap().is_none(), "it ended without a word");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        redis.ask::<()>("CLIENT PAUSE 10000 WRITE");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        redis.ask::<()>("CLIENT UNPAUSE");
+        !redis.ask::<bool>(&format!("HEXISTS {{{prefix}}}:meta ended"))
+    });
+    let prefix = killed.expect("one of ten is killed in time");
+    let begun: u64 = redis.ask(&format!("XLEN {{{prefix}}}:history:1m"));
+    eprintln!("killed with {begun} of 120 entries");
+    while redis.ask::<bool>(&format!("EXISTS {{{prefix}}}:lease")) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let (code, said) =
+        outcome(&daemon.other("promote", &["--prefix", &prefix, "--set", "redis.prefix=x"]));
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("has not ended"), "{said}");
+
+    let resumed = backfill(&daemon, &prefix, period, &["--keep-all"]);
+    assert!(outcome(&resumed).1.contains("going on with what was begun"));
+    let resumed = json(&resumed);
+    assert_eq!(resumed["events_after_close"], 0);
+    same(&history(&redis, &prefix), &history(&redis, "undisturbed"));
+    let (mut found, mut expected) = (closed(&redis, &prefix), closed(&redis, "undisturbed"));
+    // Boards that were written in the last moment are in place, and need not be listed.
+    found.retain(|key, _| end_of(key).is_some());
+    expected.retain(|key, _| end_of(key).is_some());
+    same(&found, &expected);
+}
+
+#[test]
 fn lost_history_comes_back_and_the_daemon_goes_on() {
     let (kafka, redis) = (Kafka::shared(), Server::start());
     let directory = tempfile::tempdir().unwrap();
@@ -173,6 +250,27 @@ fn lost_history_comes_back_and_the_daemon_goes_on() {
         redis.ask::<Option<i64>>(&format!("HGET {{lost}}:meta closed_through:{label}")).unwrap_or(0)
     };
     daemon.until("the log has closed", |_| through("1m") >= end - 2 * MINUTE);
+
+    // Its status tells of every partition, and of the one that windows wait for.
+    let status = || -> Value {
+        let output = live.other("status", &["--json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    daemon.until("a checkpoint tells that all is merged", |_| {
+        let status = status();
+        let rows = status["partitions"].as_array().unwrap();
+        rows.len() == 9 && rows.iter().all(|row| row["records_behind"] == 0)
+    });
+    let said = status();
+    let rows = said["partitions"].as_array().unwrap();
+    let number = |row: &Value, field: &str| row[field].as_i64().unwrap();
+    assert_eq!(rows.iter().map(|row| number(row, "cursor")).sum::<i64>(), 20_000);
+    assert!(rows.iter().all(|row| number(row, "lets_close") >= number(row, "watermark")));
+    assert!(rows.is_sorted_by_key(|row| number(row, "lets_close")));
+    let because = said["held_back_because"].as_str().unwrap();
+    assert!(because.contains("nothing has come") || because.contains("all of it"), "{because}");
+    let held_by = rows.iter().find(|row| row["partition"] == said["held_back_by"]);
+    assert!(held_by.is_some(), "{said}");
 
     // Not while a daemon is at work.
     let period = (end - 180 * MINUTE, through("1m"));
@@ -194,7 +292,7 @@ fn lost_history_comes_back_and_the_daemon_goes_on() {
     assert_eq!(counts(&equal, "added").iter().sum::<u64>(), 0, "{equal}");
     assert_eq!(counts(&equal, "replaced").iter().sum::<u64>(), 0, "{equal}");
     assert_eq!(counts(&equal, "equal").iter().sum::<u64>(), undisturbed.len() as u64);
-    assert_eq!(closed(&redis, "lost"), undisturbed_closed);
+    same(&closed(&redis, "lost"), &undisturbed_closed);
 
     let mut connection = redis.connect();
     for pattern in ["{lost}:history:*", "{lost}:closed:*"] {
@@ -213,13 +311,13 @@ fn lost_history_comes_back_and_the_daemon_goes_on() {
     assert_eq!(counts(&report, "replaced"), [1, 0, 0], "{report}");
     assert_eq!(counts(&report, "not_closed"), [0, 0, 0], "{report}");
     assert_eq!(counts(&report, "boards"), [10, 10, 10], "{report}");
-    assert_eq!(history(&redis, "lost"), undisturbed);
+    same(&history(&redis, "lost"), &undisturbed);
     let mut found = closed(&redis, "lost");
     let mut expected = undisturbed_closed;
     // The list of the window that was wrong may name what is gone.
     let list = format!(":closed:members:1m:{wrong}");
     assert!(found.remove(&list).is_some() && expected.remove(&list).is_some());
-    assert_eq!(found, expected);
+    same(&found, &expected);
     assert_eq!(redis.ask::<i64>("PTTL {lost}:history:1m"), -1, "history stays");
     assert_eq!(redis.ask::<Vec<String>>("KEYS {lost}:tmp:*"), Vec::<String>::new());
     let leaves = |name: &str| name != "leader";

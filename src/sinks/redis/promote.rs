@@ -15,38 +15,32 @@
 //! writer has not closed is left to it. Everything that is copied is absolute, so a promotion that
 //! was interrupted is simply made again.
 
+mod boards;
 mod plan;
 mod stream;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use serde::Serialize;
 
-use self::plan::{Boards, Verdict, boards, judge};
+use self::plan::{Verdict, judge};
 use self::stream::{Builder, Pages, remembered};
 use super::connection::Connector;
 use super::error::{RedisSinkError, Refusal};
-use super::keys::{Keys, Place};
+use super::keys::Keys;
 use super::lease::Keeper;
 use super::scripts::{self, Answer, Scripts};
-use super::{KEYS_MAX, admin, invalid_prefix, ttl_millis};
+use super::{admin, invalid_prefix, ttl_millis};
 use crate::config::RedisConfig;
-use crate::event::Kind;
 use crate::pipeline::definitions::Definitions;
 use crate::pipeline::period::Period;
 use crate::time::EventTime;
 
 /// What was staged and not swapped goes by itself after so long.
 const STAGED_TTL: Duration = Duration::from_secs(3600);
-
-/// Boards that expire so soon are not copied: some of a window might go in between.
-const TTL_MIN: Duration = Duration::from_secs(60);
-
-/// Values copied in one round trip; a board of a thousand takes some 20 KB.
-const COPIES: usize = 100;
 
 /// What to promote, from where.
 pub struct Source<'a> {
@@ -226,170 +220,6 @@ impl Promotion<'_> {
         command.arg(self.live.meta()).arg(format!("closed_through:{label}"));
         let through: Option<i64> = command.query_async(&mut self.connection).await?;
         Ok(through.map(EventTime::from_millis))
-    }
-
-    /// Boards and distinct counts of the windows that were taken.
-    async fn boards(
-        &mut self,
-        label: &str,
-        taken: &BTreeSet<i64>,
-        report: &mut WindowReport,
-    ) -> Result<(), RedisSinkError> {
-        let live = self.ends(self.live.closed_ends(label)).await.map_err(refused)?;
-        let mut theirs = self.ends(self.theirs.closed_ends(label)).await.map_err(refused)?;
-        theirs.retain(|end| taken.contains(end));
-        let Boards { promoted, fallen, too_old } = boards(&live, &theirs, self.config.closed_keep);
-        report.boards_too_old = too_old as u64;
-        for end in promoted {
-            match self.promote_boards(label, end).await? {
-                true => report.boards += 1,
-                false => report.boards_expired += 1,
-            }
-        }
-        for end in fallen {
-            let mut removed = self.views(&self.live, label, end);
-            removed.extend(self.members(&self.live.clone(), label, end).await.map_err(refused)?);
-            removed.push(self.live.closed_members(label, EventTime::from_millis(end)));
-            for removed in removed.chunks(KEYS_MAX) {
-                let removed = removed.to_vec();
-                self.swap(label, &Swap { removed, ..Swap::default() }).await?;
-            }
-            self.swap(label, &Swap { strikes_off: Some(end), ..Swap::default() }).await?;
-        }
-        Ok(())
-    }
-
-    /// Copies and swaps what the backfill has of one window. False: it has expired.
-    async fn promote_boards(&mut self, label: &str, end: i64) -> Result<bool, RedisSinkError> {
-        let (theirs, live) = (self.theirs.clone(), self.live.clone());
-        let pairs: Vec<(String, String)> = self
-            .views(&theirs, label, end)
-            .into_iter()
-            .zip(self.views(&live, label, end))
-            .collect();
-        let Some((views, removed)) = self.copy(&pairs).await.map_err(refused)? else {
-            return Ok(false);
-        };
-        self.promote_members(label, end).await?;
-        let swap = Swap { views, removed, lists: Some(end), ..Swap::default() };
-        self.swap(label, &swap).await?;
-        Ok(true)
-    }
-
-    /// Distinct counts of single entities go before, as they do when a window closes. Their list
-    /// names all of them at any time, so that they can be trimmed.
-    async fn promote_members(&mut self, label: &str, end: i64) -> Result<(), RedisSinkError> {
-        let (theirs, live) = (self.theirs.clone(), self.live.clone());
-        let computed = self.members(&theirs, label, end).await.map_err(refused)?;
-        let standing = self.members(&live, label, end).await.map_err(refused)?;
-        let pairs: Vec<(String, String)> = computed
-            .into_iter()
-            .filter_map(|key| live.moved(&key, &theirs).map(|moved| (key, moved)))
-            .collect();
-        let moved: HashSet<&String> = pairs.iter().map(|(_, moved)| moved).collect();
-        let gone: Vec<String> = standing.iter().filter(|k| !moved.contains(k)).cloned().collect();
-        let list = live.closed_members(label, EventTime::from_millis(end));
-        if !pairs.is_empty() {
-            let staged = self.temporary();
-            let all: Vec<&String> = moved.into_iter().chain(&standing).collect();
-            let source = theirs.closed_members(label, EventTime::from_millis(end));
-            self.stage_list(&staged, &all, &source).await.map_err(refused)?;
-            let swap = Swap { views: vec![(staged, list)], ..Swap::default() };
-            self.swap(label, &swap).await?;
-        }
-        for pairs in pairs.chunks(KEYS_MAX) {
-            if let Some((views, removed)) = self.copy(pairs).await.map_err(refused)? {
-                self.swap(label, &Swap { views, removed, ..Swap::default() }).await?;
-            }
-        }
-        for removed in gone.chunks(KEYS_MAX) {
-            let removed = removed.to_vec();
-            self.swap(label, &Swap { removed, ..Swap::default() }).await?;
-        }
-        Ok(())
-    }
-
-    async fn stage_list(
-        &mut self,
-        staged: &str,
-        members: &[&String],
-        source: &str,
-    ) -> Result<(), Refusal> {
-        let ttl: i64 = redis::cmd("PTTL").arg(source).query_async(&mut self.connection).await?;
-        let mut pipeline = redis::pipe();
-        for members in members.chunks(KEYS_MAX) {
-            pipeline.cmd("SADD").arg(staged).arg(members).ignore();
-        }
-        let ttl = u64::try_from(ttl).unwrap_or(ttl_millis(STAGED_TTL));
-        pipeline.cmd("PEXPIRE").arg(staged).arg(ttl).ignore();
-        Ok(pipeline.exec_async(&mut self.connection).await?)
-    }
-
-    /// Copies values to temporary names, each with what is left of its TTL. Answers those and the
-    /// names of which there is nothing to copy; `None` where there is nothing at all, or nothing
-    /// that lasts.
-    #[allow(clippy::type_complexity)]
-    async fn copy(
-        &mut self,
-        pairs: &[(String, String)],
-    ) -> Result<Option<(Vec<(String, String)>, Vec<String>)>, Refusal> {
-        let (mut views, mut absent) = (Vec::new(), Vec::new());
-        for pairs in pairs.chunks(COPIES) {
-            let mut ask = redis::pipe();
-            for (from, _) in pairs {
-                ask.cmd("DUMP").arg(from).cmd("PTTL").arg(from);
-            }
-            let answers: Vec<redis::Value> = ask.query_async(&mut self.connection).await?;
-            let mut restore = redis::pipe();
-            let mut copies = 0;
-            for ((_, to), answer) in pairs.iter().zip(answers.chunks(2)) {
-                let [redis::Value::BulkString(value), redis::Value::Int(ttl)] = answer else {
-                    absent.push(to.clone());
-                    continue;
-                };
-                if (0..ttl_millis(TTL_MIN) as i64).contains(ttl) {
-                    return Ok(None);
-                }
-                let staged = self.temporary();
-                restore.cmd("RESTORE").arg(&staged).arg((*ttl).max(0)).arg(value).ignore();
-                views.push((staged, to.clone()));
-                copies += 1;
-            }
-            if copies > 0 {
-                restore.exec_async(&mut self.connection).await?;
-            }
-        }
-        Ok(Some((views, absent)).filter(|(views, _)| !views.is_empty()))
-    }
-
-    /// The keys that change together when a window closes.
-    fn views(&self, keys: &Keys, label: &str, end: i64) -> Vec<String> {
-        let place = Place::Closed(EventTime::from_millis(end));
-        let definitions = self.definitions;
-        let board = |board: &crate::pipeline::definitions::Board| {
-            let dimension = &definitions.dimensions[board.dimension].name;
-            keys.board(place, dimension, board.metric, label)
-        };
-        let uniques = Kind::WITH_UNIQUES.into_iter().map(|kind| keys.uniques(place, kind, label));
-        definitions.boards.iter().map(board).chain(uniques).collect()
-    }
-
-    /// The keys of single entities of a closed window.
-    async fn members(
-        &mut self,
-        keys: &Keys,
-        label: &str,
-        end: i64,
-    ) -> Result<Vec<String>, Refusal> {
-        let list = keys.closed_members(label, EventTime::from_millis(end));
-        Ok(admin::members(&mut self.connection, &list).await?)
-    }
-
-    async fn ends(&mut self, key: String) -> Result<Vec<i64>, Refusal> {
-        let mut command = redis::cmd("ZRANGE");
-        command.arg(&key).arg(&["0", "-1"]);
-        let answer = command.query_async(&mut self.connection).await;
-        answer.map_err(|source| Refusal { key: Some(key), source })
     }
 
     async fn swap(&mut self, label: &str, swap: &Swap) -> Result<(), RedisSinkError> {

@@ -204,9 +204,13 @@ impl RedisSink {
         let vectors = &fields[2.min(fields.len())..];
         let vectors = vectors.iter().flatten().map(String::as_str);
         let newest = content::newest_offsets(vectors, &self.settings.topics);
+        // A run that has closed windows and not yet shown any latest views has not said which
+        // records it knew. All of them come again, also for windows of another size up to the same
+        // end that it did not get to: what it has closed, the history tells.
+        let has_shown = !newest.is_empty();
         self.predecessor = Predecessor {
             offsets: newest.into_iter().collect(),
-            group_watermark,
+            group_watermark: group_watermark.filter(|_| has_shown),
             events_after_close: events_after_close.unwrap_or(0),
         };
         Ok(())
