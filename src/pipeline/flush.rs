@@ -590,6 +590,7 @@ mod tests {
     use crate::pipeline::delivery::{Cells, PartitionState};
     use crate::pipeline::handover::channel;
     use crate::pipeline::testing;
+    use crate::pipeline::watermark::Watermark;
 
     struct Nobody;
 
@@ -671,6 +672,34 @@ mod tests {
         read(&mut publisher, 0, 60);
         publisher.merger.finish();
         assert_eq!(flushed(&mut publisher, &mut receiver, true), Some((false, 1)));
+    }
+
+    #[test]
+    fn a_run_for_a_period_ends_where_watermarks_have_passed_it_and_shows_no_latest_views() {
+        let (mut publisher, mut receiver) = publisher(None);
+        let at = EventTime::from_millis;
+        publisher.plan.bounded = Some([(P, 1000)].into());
+        publisher.plan.period = Some(Period { from: at(0), to: at(60_000) });
+        let lateness = publisher.plan.definitions.lateness;
+        let mut read = |from, newest| {
+            let watermark = Watermark::from_parts(Some(newest), 1, &[newest]);
+            let watermark = watermark.expect("one record, one time");
+            publisher.handle(Message::Delivery(Box::new(Delivery {
+                partition: P,
+                from,
+                to: from + 10,
+                state_to: PartitionState { watermark, ..PartitionState::default() },
+                cells: Cells::default(),
+                oldest_record_millis: Some(0),
+                has_gap: false,
+            })));
+            publisher.flush(false).expect("the sink lives");
+            let flush = receiver.receiver.try_recv().expect("a job").flush;
+            receiver.done();
+            (flush.latest.len(), flush.keeps_latest, publisher.bounded_end_reached())
+        };
+        assert_eq!(read(0, at(59_999) + lateness), (0, false, false));
+        assert_eq!(read(10, at(60_000) + lateness), (0, false, true));
     }
 
     #[test]
