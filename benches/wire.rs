@@ -32,7 +32,7 @@ use nazar::config::Config;
 use nazar::event::Kind;
 use nazar::load::clock::Rules;
 use nazar::load::kind::Kind as LoadKind;
-use nazar::load::pacer::Schedule;
+use nazar::load::schedule::Schedule;
 use nazar::load::workload::{Key, Workload, WorkloadConfig};
 use nazar::pipeline::decode::{DecodeLimits, Decoder};
 use nazar::pipeline::delivery::{Delivery, Partition};

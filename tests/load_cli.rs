@@ -17,6 +17,7 @@ fn help(subcommand: Option<&str>) -> String {
 fn help_says_what_there_is() {
     insta::assert_snapshot!("help", help(None));
     insta::assert_snapshot!("help_run", help(Some("run")));
+    insta::assert_snapshot!("help_plan", help(Some("plan")));
     insta::assert_snapshot!("help_verify", help(Some("verify")));
 }
 
@@ -25,28 +26,61 @@ fn run(arguments: &str) -> Result<nazar::load::run::RunOptions, String> {
         .map_err(|error| error.to_string())?;
     match cli.command {
         Command::Run(args) => args.options(),
-        Command::Verify(_) => unreachable!(),
+        _ => unreachable!(),
     }
+}
+
+/// The event times of the records.
+fn times(options: &nazar::load::run::RunOptions) -> Vec<i64> {
+    let schedule = &options.traffic.workload.schedule;
+    schedule.times(1).map(|due_ns| schedule.event_time_ms(due_ns)).collect()
 }
 
 #[test]
 fn a_preloaded_log_ends_at_its_base_time() {
     let options =
         run("--events 7200 --event-time-span 2h --base-time 1785000000000 --out d").unwrap();
-    assert_eq!(options.pace, Pace::Unbounded);
-    let schedule = options.workload.schedule;
-    assert_eq!(schedule.time_ms(0), 1_785_000_000_000 - 7_200_000);
-    assert_eq!(schedule.time_ms(7199), 1_785_000_000_000 - 1_000);
+    assert_eq!(options.traffic.pace, Pace::Unbounded);
+    let times = times(&options);
+    assert_eq!(times[0], 1_785_000_000_000 - 7_200_000);
+    assert_eq!(times[7199], 1_785_000_000_000 - 1_000);
 }
 
 #[test]
 fn live_traffic_begins_at_its_base_time() {
     let options = run("--for 30s --rate 100 --base-time 1785000000000 --out d").unwrap();
-    assert_eq!(options.pace, Pace::Scheduled);
-    let schedule = options.workload.schedule;
-    assert_eq!((schedule.records, schedule.time_ms(100)), (3_000, 1_785_000_001_000));
-    // Without a rate, --for has one.
-    assert_eq!(run("--for 2s --out d").unwrap().workload.schedule.records, 20_000);
+    assert_eq!(options.traffic.pace, Pace::Scheduled);
+    let times = times(&options);
+    assert_eq!((times.len(), times[100]), (3_000, 1_785_000_001_000));
+    // Without a rate, --for has one; with one, a number of records has a length.
+    assert_eq!(run("--for 2s --out d").unwrap().traffic.workload.schedule.records(), 20_000);
+    let options = run("--events 50 --rate 100 --base-time 1785000000000 --out d").unwrap();
+    assert_eq!(options.traffic.workload.schedule.end_ms(), 1_785_000_000_500);
+}
+
+#[test]
+fn a_profile_says_rate_and_length() {
+    let options = run("--profile 10s@100,10s@100..300 --arrivals poisson --out d").unwrap();
+    assert_eq!(options.traffic.pace, Pace::Scheduled);
+    assert_eq!(options.traffic.workload.schedule.records(), 3_000);
+    assert_eq!(options.traffic.parameters["profile"], "10s@100,10s@100..300");
+    assert_eq!(options.traffic.parameters["arrivals"], "poisson");
+    // The shorthands are written down as what they stand for.
+    let options = run("--for 90s --rate 5000 --out d").unwrap();
+    assert_eq!(options.traffic.parameters["profile"], "1m30s@5k");
+}
+
+#[test]
+fn a_plan_says_what_a_run_would_write() {
+    let words = "nazar-load plan --profile 2s@500,4s@500..1500 --base-time 1785000000000 \
+                 --inject usual,late=5% --products 300 --sellers 20 --users 400 --partitions 3";
+    let Command::Plan(args) = Cli::try_parse_from(words.split_whitespace()).unwrap().command else {
+        unreachable!()
+    };
+    let plan = nazar::load::plan::plan(&args.traffic().unwrap());
+    assert_eq!((plan.records, plan.rates.records.len()), (5_000, 6));
+    assert_eq!(plan.rates.records[0], 500);
+    insta::assert_snapshot!("plan", plan.text());
 }
 
 #[test]
@@ -57,10 +91,13 @@ fn mistakes_are_refused_before_anything_is_touched() {
     };
     refused("--out d", "--events");
     refused("--events 5 --for 3s --out d", "cannot be used with");
+    refused("--profile 3s@5 --for 3s --out d", "cannot be used with");
+    refused("--profile 3s@5 --rate 3 --out d", "cannot be used with");
+    refused("--profile 3@5 --out d", "`3` is not a time");
+    refused("--for 3s --arrivals odd --out d", "expected even or poisson");
     refused("--events 5", "--out");
     refused("--events 5 --out d --inject lat=1%", "unknown fault `lat`");
     refused("--events 5 --out d -X linger", "PROPERTY=VALUE");
     refused("--events 5 --out d --products 10 --categories 20", "at least as many products");
     refused("--events 5 --out d --base-pane 0s", "at least a millisecond");
-    assert!(run("--events 5 --dry-run").is_ok());
 }

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use nazar::load::cli::{Cli, Command};
 use nazar::load::kind::{Kind, Reason};
-use nazar::load::run::{RunOptions, dry_run, run};
+use nazar::load::plan::plan;
+use nazar::load::run::{RunOptions, run};
 use nazar::load::run_file::{RunFile, State};
+use nazar::load::traffic::Traffic;
 use nazar::load::verify::{VerifyOptions, verify};
 use nazar::load::workload::{Workload, WorkloadConfig};
 use rdkafka::mocking::MockCluster;
@@ -80,7 +82,7 @@ fn run_options(brokers: &str, out: &Path, more: &str) -> RunOptions {
     );
     match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
         Command::Run(args) => args.options().unwrap(),
-        Command::Verify(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -92,7 +94,7 @@ fn verify_options(brokers: &str, redis: &Redis, directory: &Path) -> VerifyOptio
     );
     match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
         Command::Verify(args) => args.options(),
-        Command::Run(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 
@@ -285,13 +287,16 @@ fn what_was_written_is_read_back_recounted_and_compared() {
     assert_eq!((written.state, written.records), (State::Complete, 4000));
     assert_eq!(RunFile::load(&out).unwrap(), written);
 
-    let mut config = options.workload.clone();
+    let mut config = options.traffic.workload.clone();
     config.partitions = [PARTITIONS as u32; 4];
     let mut connection = redis.connect();
     publish(&mut connection, config.clone(), &written);
-    // A dry run with the same partitions makes the same stream.
-    let dry = dry_run(&RunOptions { workload: config, ..options });
-    assert_eq!((&dry.digest, dry.counts()), (&written.digest, written.counts()));
+    // A plan with the same partitions makes the same stream.
+    let planned = plan(&Traffic { workload: config, ..options.traffic });
+    assert_eq!((&planned.digest, planned.records), (&written.digest, written.records));
+    for (planned, written) in planned.topics.iter().zip(&written.topics) {
+        assert_eq!(planned.expected, written.expected);
+    }
 
     let options = verify_options(&brokers, &redis, &out);
     let report = verify(&options).unwrap();

@@ -8,7 +8,7 @@ use nazar::load::ledger::{Counts, Ledger};
 use nazar::load::oracle::definitions::Definitions;
 use nazar::load::oracle::judge::{Judge, Verdict};
 use nazar::load::oracle::record::What;
-use nazar::load::pacer::Schedule;
+use nazar::load::schedule::Schedule;
 use nazar::load::workload::{Injected, Key, Record, Workload, WorkloadConfig};
 use proptest::prelude::*;
 

@@ -6,10 +6,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use clap::Parser;
-use nazar::load::cli::{Cli, Command, RunArgs, VerifyArgs};
+use nazar::load::cli::{Cli, Command, PlanArgs, RunArgs, VerifyArgs};
 use nazar::load::report::exit;
 use nazar::load::run_file::State;
-use nazar::load::{run, verify};
+use nazar::load::{plan, run, verify};
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
 /// clearing pages.
@@ -21,6 +21,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => write(*args),
+        Command::Plan(args) => foresee(&args),
         Command::Verify(args) => compare(*args),
     };
     match result {
@@ -32,21 +33,18 @@ fn main() -> ExitCode {
     }
 }
 
+fn usage(why: &str) -> u8 {
+    eprintln!("nazar-load: {why}");
+    exit::USAGE
+}
+
 fn write(args: RunArgs) -> anyhow::Result<u8> {
-    let is_dry = args.dry_run;
     let options = match args.options() {
         Ok(options) => options,
-        Err(why) => {
-            eprintln!("nazar-load: {why}");
-            return Ok(exit::USAGE);
-        }
+        Err(why) => return Ok(usage(&why)),
     };
-    let account = if is_dry {
-        run::dry_run(&options)
-    } else {
-        run::stop_on_signal(&STOP)?;
-        run::run(&options, &STOP)?
-    };
+    run::stop_on_signal(&STOP)?;
+    let account = run::run(&options, &STOP)?;
     eprint!("{}", account.table());
     println!("{}", serde_json::to_string(&account).context("encode the result")?);
     Ok(match account.state {
@@ -55,12 +53,25 @@ fn write(args: RunArgs) -> anyhow::Result<u8> {
     })
 }
 
+fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {
+    let traffic = match args.traffic() {
+        Ok(traffic) => traffic,
+        Err(why) => return Ok(usage(&why)),
+    };
+    let plan = plan::plan(&traffic);
+    if args.json {
+        println!("{}", serde_json::to_string(&plan).context("encode the plan")?);
+    } else {
+        print!("{}", plan.text());
+    }
+    Ok(exit::GOOD)
+}
+
 fn compare(args: VerifyArgs) -> anyhow::Result<u8> {
     let as_json = args.json;
     let options = args.options();
     if let Err(error) = verify::check_directory(&options.directory) {
-        eprintln!("nazar-load: {error:#}");
-        return Ok(exit::USAGE);
+        return Ok(usage(&format!("{error:#}")));
     }
     let report = verify::verify(&options)?;
     if as_json {

@@ -8,7 +8,7 @@ use crate::config::{
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
-use crate::load::pacer::Schedule;
+use crate::load::schedule::Schedule;
 use crate::load::workload::{Key, WorkloadConfig};
 
 /// As many as a mid-sized shop has; the mock keeps each partition's log apart, so many

@@ -56,7 +56,7 @@ impl Traffic {
         let cluster = Cluster { brokers, properties: Vec::new() };
         let generate = move || {
             let producer = Producer::new(&cluster, topics)?;
-            let mut pacer = Pacer::new(Pace::Scheduled, workload.schedule);
+            let mut pacer = Pacer::new(Pace::Scheduled);
             let mut ledger = Default::default();
             let mut workload = Workload::new(workload);
             produce(&mut workload, &producer, &mut pacer, &mut ledger, |ledger| {

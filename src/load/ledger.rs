@@ -1,6 +1,7 @@
 //! Where every record went: counted by reason, per topic.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::{AddAssign, Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,39 @@ impl Ledger {
     pub fn digest(&self) -> String {
         format!("{:016x}", self.digest)
     }
+}
+
+/// The ledger of some topics, by name, for people.
+pub fn ledger_table(
+    seed: u64,
+    records: u64,
+    digest: &str,
+    topics: &[(&str, &TopicLedger)],
+) -> String {
+    let mut text = format!("seed {seed}  records {records}  digest {digest}\n\n");
+    let mut row = |name: &str, cell: &dyn Fn(&str, &TopicLedger) -> String, sum: String| {
+        let cells: Vec<String> =
+            topics.iter().map(|(topic, ledger)| format!("{:>14}", cell(topic, ledger))).collect();
+        let line = format!("{name:<12}{}{sum:>14}", cells.concat());
+        let _ = writeln!(text, "{}", line.trim_end());
+    };
+    row("", &|topic, _| topic.to_owned(), "all".into());
+    let mut all = Counts::default();
+    topics.iter().for_each(|(_, ledger)| all += ledger.counts);
+    for reason in Reason::ALL {
+        row(reason.name(), &|_, ledger| ledger.counts[reason].to_string(), all[reason].to_string());
+    }
+    row("total", &|_, ledger| ledger.counts.total().to_string(), all.total().to_string());
+    let reordered: u64 = topics.iter().map(|(_, ledger)| ledger.reordered).sum();
+    let _ = writeln!(text, "\nof applied, out of order: {reordered}");
+    let mut ways: BTreeMap<&str, u64> = BTreeMap::new();
+    for (way, count) in topics.iter().flat_map(|(_, ledger)| &ledger.malformed_by) {
+        *ways.entry(way).or_default() += count;
+    }
+    for (way, count) in ways {
+        let _ = writeln!(text, "of malformed, {way}: {count}");
+    }
+    text
 }
 
 /// FNV-1a over eight bytes at a time: enough to tell streams apart, not against forgers.

@@ -29,6 +29,8 @@ pub mod kind;
 pub mod catalogue;
 pub mod shopper;
 
+pub mod schedule;
+
 pub mod clock;
 pub mod encode;
 pub mod inject;
@@ -39,6 +41,9 @@ pub mod workload;
 
 pub mod ledger;
 pub mod run_file;
+
+pub mod plot;
+pub mod traffic;
 
 pub mod kafka;
 pub mod produce;
@@ -56,5 +61,6 @@ pub mod reconcile;
 pub mod report;
 
 pub mod cli;
+pub mod plan;
 pub mod run;
 pub mod verify;

@@ -156,7 +156,8 @@ pub fn produce(
                 Control::Stop => break false,
             }
         }
-        let wait = pacer.wait(workload.made(), started.elapsed());
+        let Some(due_ns) = workload.next_due_ns() else { break true };
+        let wait = pacer.wait(due_ns, started.elapsed());
         if !wait.is_zero() {
             // In slices, so that a stop is heard at low rates as well.
             std::thread::sleep(wait.min(Duration::from_millis(50)));

@@ -1,6 +1,5 @@
 //! `nazar-load run`: writes a workload and the account of it.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,38 +8,24 @@ use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::kafka::{self, Cluster};
-use super::kind::Kind;
 use super::ledger::Ledger;
-use super::pacer::{Pace, Pacer};
+use super::pacer::Pacer;
 use super::produce::{Control, Producer, produce};
 use super::run_file::{FORMAT, RunFile, RunTopic, State};
+use super::traffic::Traffic;
 use super::workload::{Workload, WorkloadConfig};
 
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     pub cluster: Cluster,
-    /// Topics by kind, in the order of [`Kind::ALL`].
-    pub topics: [String; 4],
-    /// Created with the others: where the daemon writes what it rejects.
-    pub dead_letter_topic: String,
+    pub traffic: Traffic,
     /// Partitions and replicas of topics to be created; `None`: they must exist.
     pub create: Option<(u32, i32)>,
-    /// The partitions are filled in from the broker.
-    pub workload: WorkloadConfig,
-    pub pace: Pace,
     pub out: PathBuf,
-    /// Written down in `run.json`.
-    pub parameters: BTreeMap<String, String>,
     pub progress: bool,
 }
 
 impl RunOptions {
-    /// The kinds that are written.
-    fn kinds(&self) -> Vec<Kind> {
-        let wanted = |kind: &Kind| *kind != Kind::OrderStatus || self.workload.order_status;
-        Kind::ALL.into_iter().filter(wanted).collect()
-    }
-
     fn run_file(&self, workload: &WorkloadConfig) -> RunFile {
         RunFile {
             format: FORMAT,
@@ -49,7 +34,7 @@ impl RunOptions {
             state: State::Running,
             seed: workload.seed,
             rules: workload.rules,
-            parameters: self.parameters.clone(),
+            parameters: self.traffic.parameters.clone(),
             records: 0,
             digest: String::new(),
             topics: Vec::new(),
@@ -60,40 +45,19 @@ impl RunOptions {
     }
 }
 
-/// Makes the workload and counts it, without a broker and without writing a record.
-pub fn dry_run(options: &RunOptions) -> RunFile {
-    let started = Instant::now();
-    let mut ledger = Ledger::default();
-    Workload::new(options.workload.clone()).for_each(|record| ledger.note(&record));
-    let mut run = options.run_file(&options.workload);
-    run.topics = options
-        .kinds()
-        .into_iter()
-        .map(|kind| RunTopic {
-            kind,
-            topic: options.topics[kind as usize].clone(),
-            start_offsets: Vec::new(),
-            end_offsets: Vec::new(),
-            expected: Default::default(),
-        })
-        .collect();
-    finish(&mut run, &ledger, State::Complete, started.elapsed());
-    run
-}
-
 /// Writes the workload. `stop` ends it early, with an exact account of what was written.
 pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
-    let kinds = options.kinds();
-    let names: Vec<&str> =
-        kinds.iter().map(|&kind| options.topics[kind as usize].as_str()).collect();
+    let traffic = &options.traffic;
+    let kinds = traffic.kinds();
+    let names: Vec<&str> = kinds.iter().map(|&kind| traffic.topic(kind)).collect();
     if let Some((partitions, replication)) = options.create {
         let mut topics: Vec<(&str, u32)> = names.iter().map(|&name| (name, partitions)).collect();
-        topics.push((&options.dead_letter_topic, 1));
+        topics.push((&traffic.dead_letter_topic, 1));
         options.cluster.create_topics(&topics, replication)?;
     }
     let consumer = options.cluster.consumer()?;
     let counts = kafka::partition_counts(&consumer, &names)?;
-    let mut config = options.workload.clone();
+    let mut config = traffic.workload.clone();
     kinds.iter().zip(&counts).for_each(|(&kind, &count)| config.partitions[kind as usize] = count);
 
     let mut run = options.run_file(&config);
@@ -102,7 +66,7 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
         Ok(bounds.into_iter().map(|(_, end)| end).collect())
     };
     for (&kind, &count) in kinds.iter().zip(&counts) {
-        let topic = options.topics[kind as usize].clone();
+        let topic = traffic.topic(kind).to_owned();
         let start_offsets = ends(&topic, count)?;
         let expected = Default::default();
         run.topics.push(RunTopic { kind, topic, start_offsets, end_offsets: Vec::new(), expected });
@@ -117,9 +81,9 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
 
     let started = Instant::now();
     let mut ledger = Ledger::default();
-    let mut pacer = Pacer::new(options.pace, config.schedule);
-    let producer = Producer::new(&options.cluster, options.topics.clone())?;
-    let progress = progress(options, config.schedule.records);
+    let mut pacer = Pacer::new(traffic.pace);
+    let producer = Producer::new(&options.cluster, traffic.topics.clone())?;
+    let progress = progress(options, config.schedule.records());
     let mut workload = Workload::new(config);
     let complete = produce(&mut workload, &producer, &mut pacer, &mut ledger, |ledger| {
         progress.set_position(ledger.records());

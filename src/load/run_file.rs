@@ -1,15 +1,14 @@
 //! `run.json`: what a run was, and what it expects of whoever reads its log.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::clock::Rules;
-use super::kind::{Kind, Reason};
-use super::ledger::{Counts, Ledger, TopicLedger};
+use super::kind::Kind;
+use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
 
 /// Changes when a reader of the old form would misread the new one.
 pub const FORMAT: u32 = 1;
@@ -106,31 +105,8 @@ impl RunFile {
 
     /// The ledger as a table.
     pub fn table(&self) -> String {
-        let mut text =
-            format!("seed {}  records {}  digest {}\n\n", self.seed, self.records, self.digest);
-        let mut row = |name: &str, total: &dyn Fn(&RunTopic) -> String, sum: String| {
-            let cells: Vec<String> =
-                self.topics.iter().map(|topic| format!("{:>14}", total(topic))).collect();
-            let line = format!("{name:<12}{}{sum:>14}", cells.concat());
-            let _ = writeln!(text, "{}", line.trim_end());
-        };
-        row("", &|topic| topic.topic.clone(), "all".into());
-        let all = self.counts();
-        for reason in Reason::ALL {
-            let cell = |topic: &RunTopic| topic.expected.counts[reason].to_string();
-            row(reason.name(), &cell, all[reason].to_string());
-        }
-        row("total", &|topic| topic.expected.counts.total().to_string(), all.total().to_string());
-        let reordered: u64 = self.topics.iter().map(|topic| topic.expected.reordered).sum();
-        let _ = writeln!(text, "\nof applied, out of order: {reordered}");
-        let mut ways: BTreeMap<&str, u64> = BTreeMap::new();
-        for (way, count) in self.topics.iter().flat_map(|topic| &topic.expected.malformed_by) {
-            *ways.entry(way).or_default() += count;
-        }
-        for (way, count) in ways {
-            let _ = writeln!(text, "of malformed, {way}: {count}");
-        }
-        text
+        let topics = self.topics.iter().map(|topic| (topic.topic.as_str(), &topic.expected));
+        ledger_table(self.seed, self.records, &self.digest, &topics.collect::<Vec<_>>())
     }
 }
 

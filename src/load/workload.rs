@@ -5,21 +5,21 @@
 //! of one partition are meant to be written in the order in which they come, by one producer
 //! that keeps order; only then are the labels exact, because late is a matter of order.
 //!
-//! The `n`-th record has an intended time `start + n × span / per`. It becomes the record's
-//! event time, except where a fault says otherwise, and its Kafka CreateTime is a few
+//! Each record has an intended time, which the schedule fixes. It becomes the record's event time, except where a fault says otherwise, and its Kafka CreateTime is a few
 //! milliseconds later: so *future* means future also when a log of hours is written in seconds.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 
 use super::catalogue::Catalogue;
 use super::clock::{Clock, Rules};
 use super::encode::{Encoder, order_name, product_name, user_name};
 use super::inject::Inject;
 use super::kind::{Kind, Reason};
-use super::pacer::Schedule;
 use super::partitioner::partition_of;
 use super::rng::{Rng, mix};
+use super::schedule::{Schedule, Times};
 use super::shopper::{Action, Deed, Shoppers};
 use super::spoil::Spoil;
 
@@ -67,7 +67,9 @@ pub struct Record {
     /// `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
     pub create_time_ms: i64,
-    /// When it is due.
+    /// When it is due, after the start of the schedule.
+    pub due_ns: u64,
+    /// The same as an event time.
     pub intended_ms: i64,
     /// Its fate, provided that duplicates are dropped; a daemon that does not drop them
     /// applies what is labelled duplicate.
@@ -81,6 +83,7 @@ pub struct Workload {
     shoppers: Shoppers,
     faults: Rng,
     clocks: [Vec<Clock>; 4],
+    times: Peekable<Times>,
     /// Copies that wait for their turn, by the time they are due.
     copies: BinaryHeap<Reverse<PendingCopy>>,
     next: u64,
@@ -117,6 +120,7 @@ impl Workload {
             shoppers: Shoppers::new(config.seed, catalogue, config.users, config.order_status),
             faults: Rng::new(config.seed, 2),
             clocks: config.partitions.map(|count| vec![Clock::default(); count.max(1) as usize]),
+            times: config.schedule.times(config.seed).peekable(),
             copies: BinaryHeap::new(),
             next: 0,
             late_owed: 0,
@@ -131,6 +135,11 @@ impl Workload {
     /// How many records have been made.
     pub fn made(&self) -> u64 {
         self.next
+    }
+
+    /// When the next record is due; `None` after the last one.
+    pub fn next_due_ns(&mut self) -> Option<u64> {
+        self.times.peek().copied()
     }
 
     fn clock(&mut self, kind: Kind, partition: u32) -> &mut Clock {
@@ -170,6 +179,7 @@ impl Workload {
                 key: copy.key,
                 payload: Some(copy.payload),
                 create_time_ms,
+                due_ns: 0,
                 intended_ms: now_ms,
                 label: Reason::Duplicate,
                 injected: Injected::Nothing,
@@ -227,6 +237,7 @@ impl Workload {
             key,
             payload: None,
             create_time_ms,
+            due_ns: 0,
             intended_ms: now_ms,
             label: Reason::Tombstone,
             injected: Injected::Nothing,
@@ -316,12 +327,11 @@ impl Iterator for Workload {
     type Item = Record;
 
     fn next(&mut self) -> Option<Record> {
-        if self.next >= self.config.schedule.records {
-            return None;
-        }
+        let due_ns = self.times.next()?;
         let number = self.next;
         self.next += 1;
-        let now_ms = self.config.schedule.time_ms(number);
-        Some(self.copy_due(now_ms).unwrap_or_else(|| self.make(number, now_ms)))
+        let now_ms = self.config.schedule.event_time_ms(due_ns);
+        let record = self.copy_due(now_ms).unwrap_or_else(|| self.make(number, now_ms));
+        Some(Record { due_ns, ..record })
     }
 }

@@ -1,0 +1,89 @@
+//! The command line of `nazar-load`: what may be said, and what follows from it.
+//!
+//! A file for each command; what several of them take is in [`traffic`] (what is written),
+//! [`schedule`] (when) and here (where to).
+
+mod plan;
+mod run;
+mod schedule;
+mod traffic;
+mod verify;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use plan::PlanArgs;
+pub use run::RunArgs;
+pub use verify::VerifyArgs;
+
+use super::kafka::Cluster;
+
+/// Publish seeded storefront traffic to Kafka, and verify what nazar made of it.
+///
+/// Exit codes: 0 good, 1 error, 2 usage, 3 verify found differences, 130 interrupted.
+/// Results go to stdout, everything else to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "nazar-load", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write deterministic traffic, and an account of what it should lead to
+    Run(Box<RunArgs>),
+    /// Say what a run would write, without a broker
+    Plan(Box<PlanArgs>),
+    /// Recount the log and compare with what Redis holds
+    Verify(Box<VerifyArgs>),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct KafkaArgs {
+    /// Kafka bootstrap servers, host:port,host:port
+    #[arg(
+        short,
+        long,
+        env = "NAZAR_LOAD_BROKERS",
+        hide_env_values = true,
+        default_value = "localhost:9092"
+    )]
+    pub brokers: String,
+    /// Any librdkafka property, may be repeated
+    #[arg(short = 'X', value_name = "PROPERTY=VALUE", value_parser = property)]
+    pub properties: Vec<(String, String)>,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected PROPERTY=VALUE, for example linger.ms=5".into()),
+    }
+}
+
+impl KafkaArgs {
+    fn cluster(self) -> Cluster {
+        Cluster { brokers: self.brokers, properties: self.properties }
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn positive(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        duration if duration.as_millis() > 0 => Ok(duration),
+        _ => Err("must be at least a millisecond".into()),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
+}

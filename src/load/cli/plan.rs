@@ -1,0 +1,25 @@
+//! The arguments of `nazar-load plan`.
+
+use clap::Args;
+
+use super::schedule::ScheduleArgs;
+use super::traffic::TrafficArgs;
+use crate::load::traffic::Traffic;
+
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+    #[command(flatten)]
+    pub traffic: TrafficArgs,
+    /// The plan as JSON (text otherwise)
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl PlanArgs {
+    /// What is planned, or what is wrong with the arguments.
+    pub fn traffic(&self) -> Result<Traffic, String> {
+        self.traffic.traffic(&self.schedule)
+    }
+}

@@ -1,0 +1,76 @@
+//! The arguments of `nazar-load verify`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{KafkaArgs, duration};
+use crate::load::compare::KEPT;
+use crate::load::verify::VerifyOptions;
+
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// The --out directory of a run
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub kafka: KafkaArgs,
+    /// Redis: redis://, rediss:// or redis+unix://
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NAZAR_LOAD_REDIS",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub redis: String,
+    /// The daemon's key prefix
+    #[arg(long, default_value = "nazar")]
+    pub prefix: String,
+    /// Read the definitions from a JSON file instead of {prefix}:schema
+    #[arg(long, value_name = "FILE")]
+    pub definitions: Option<PathBuf>,
+    /// Read each partition from the beginning of its log, not from where the run began
+    #[arg(long)]
+    pub from_start: bool,
+    /// The daemon's JSON result line; its ledger is compared as well
+    #[arg(long, value_name = "FILE")]
+    pub daemon_json: Option<PathBuf>,
+    /// First take N samples of the latest views while the daemon runs, and judge them afterwards
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub latest_samples: u64,
+    /// Time between two samples
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub every: Duration,
+    /// Wait so long at most until the daemon has published the whole log
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub wait: Duration,
+    /// Closed boards kept per window, 0 for all [default: as the definitions say, else all]
+    #[arg(long, value_name = "N")]
+    pub closed_keep: Option<usize>,
+    /// Name so many differences; all are counted
+    #[arg(long, value_name = "N", default_value_t = KEPT)]
+    pub differences: usize,
+    /// The report as JSON on stdout (text otherwise)
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl VerifyArgs {
+    pub fn options(self) -> VerifyOptions {
+        VerifyOptions {
+            directory: self.directory,
+            cluster: self.kafka.cluster(),
+            redis_url: self.redis,
+            prefix: self.prefix,
+            definitions: self.definitions,
+            from_start: self.from_start,
+            daemon_json: self.daemon_json,
+            latest_samples: self.latest_samples,
+            every: self.every,
+            wait: self.wait,
+            closed_keep: self.closed_keep,
+            differences: self.differences,
+        }
+    }
+}
