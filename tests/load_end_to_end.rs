@@ -215,7 +215,7 @@ fn publish(redis: &mut Connection, config: WorkloadConfig, run: &RunFile) {
     let records: Vec<(Kind, Value, i64)> = Workload::new(config)
         .filter(|record| matches!(record.label, Reason::Applied | Reason::Duplicate))
         .map(|record| {
-            let event: Value = serde_json::from_slice(&record.payload.unwrap()).unwrap();
+            let event: Value = serde_json::from_slice(record.payload.as_ref().unwrap()).unwrap();
             let time = match &event["timestamp"] {
                 Value::String(text) => {
                     let time = humantime::parse_rfc3339(text).unwrap();

@@ -8,11 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::settings::UNREAD_MAX;
+use crate::load::feed::Feed;
 use crate::load::kafka::Cluster;
-use crate::load::ledger::Counts;
+use crate::load::ledger::{Counts, Ledger};
 use crate::load::pacer::{Pace, Pacer};
 use crate::load::produce::{Control, Producer, produce};
-use crate::load::workload::{Workload, WorkloadConfig};
+use crate::load::workload::WorkloadConfig;
 
 /// How long to hold before asking again.
 const HOLD: Duration = Duration::from_millis(10);
@@ -57,10 +58,10 @@ impl Traffic {
         let generate = move || {
             let producer = Producer::new(&cluster, topics)?;
             let mut pacer = Pacer::new(Pace::Scheduled);
-            let mut ledger = Default::default();
-            let mut workload = Workload::new(workload);
-            produce(&mut workload, &producer, &mut pacer, &mut ledger, |ledger| {
-                shared.control(ledger.records())
+            let mut ledger = Ledger::default();
+            let feed = Feed::start(workload, 1);
+            produce(&feed, &producer, &mut pacer, &mut ledger, |handed_over| {
+                shared.control(handed_over)
             })?;
             shared.produced.store(ledger.records(), Relaxed);
             Ok(ledger.counts())

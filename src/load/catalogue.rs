@@ -6,8 +6,6 @@
 //! (density ~ rank^-½). A single Zipf over all items would overstate the hottest item about
 //! a hundredfold.
 
-use std::borrow::Cow;
-
 use super::rng::{Rng, Zipf, fraction};
 
 /// Names of the first categories. Spaces, signs and letters beyond ASCII are here on
@@ -87,11 +85,9 @@ impl Catalogue {
         (10f64.powf(0.7 + 2.0 * at) as u64) * 100 + 99
     }
 
-    pub fn category_name(&self, category: u32) -> Cow<'static, str> {
-        match NAMES.get(category as usize) {
-            Some(name) => Cow::Borrowed(name),
-            None => Cow::Owned(format!("category-{category}")),
-        }
+    /// The first categories have names, the others numbers.
+    pub fn named_category(category: u32) -> Option<&'static str> {
+        NAMES.get(category as usize).copied()
     }
 }
 

@@ -6,9 +6,9 @@ use std::ops::{AddAssign, Index, IndexMut};
 
 use serde::{Deserialize, Serialize};
 
+use super::block::{Block, Digest, sha256};
 use super::kind::{Kind, Reason};
-use super::rng::mix;
-use super::workload::{Injected, Record};
+use super::workload::Injected;
 
 /// Records by reason. Their sum is what was consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,23 +81,29 @@ pub struct TopicLedger {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     topics: [TopicLedger; 4],
-    digest: u64,
+    digest: Digest,
     records: u64,
 }
 
 impl Ledger {
-    pub fn note(&mut self, record: &Record) {
-        let topic = &mut self.topics[record.kind as usize];
-        topic.counts[record.label] += 1;
-        match record.injected {
-            Injected::Nothing => {}
-            Injected::Reordered => topic.reordered += 1,
-            Injected::Spoiled(spoil) => {
-                *topic.malformed_by.entry(spoil.name().to_owned()).or_default() += 1;
+    /// Notes the first `records` of a block. All blocks but the last one are to be noted whole.
+    pub fn note(&mut self, block: &Block, records: usize) {
+        for meta in block.metas().take(records) {
+            let topic = &mut self.topics[meta.kind as usize];
+            topic.counts[meta.label] += 1;
+            match meta.injected {
+                Injected::Nothing => {}
+                Injected::Reordered => topic.reordered += 1,
+                Injected::Spoiled(spoil) => {
+                    *topic.malformed_by.entry(spoil.name().to_owned()).or_default() += 1;
+                }
             }
         }
-        self.digest = mix(self.digest ^ digest(record));
-        self.records += 1;
+        if records > 0 {
+            let chained = [self.digest, block.digest_of(records)].concat();
+            self.digest = sha256(&chained);
+        }
+        self.records += records as u64;
     }
 
     pub fn topic(&self, kind: Kind) -> &TopicLedger {
@@ -115,8 +121,10 @@ impl Ledger {
     }
 
     /// Equal for equal streams: topics, partitions, keys, payloads, times and their order.
+    /// A SHA-256 over blocks, each chained to those before: `d := SHA-256(d ‖ SHA-256(block))`,
+    /// from 32 zeros on.
     pub fn digest(&self) -> String {
-        format!("{:016x}", self.digest)
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -151,23 +159,4 @@ pub fn ledger_table(
         let _ = writeln!(text, "of malformed, {way}: {count}");
     }
     text
-}
-
-/// FNV-1a over eight bytes at a time: enough to tell streams apart, not against forgers.
-fn digest(record: &Record) -> u64 {
-    const PRIME: u64 = 0x0000_0100_0000_01B3;
-    let mut hash = 0xCBF2_9CE4_8422_2325u64;
-    let mut add = |word: u64| hash = (hash ^ word).wrapping_mul(PRIME);
-    add(record.kind as u64);
-    add(u64::from(record.partition));
-    add(record.create_time_ms as u64);
-    for bytes in [Some(&record.key), record.payload.as_ref()] {
-        add(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64));
-        for chunk in bytes.into_iter().flat_map(|bytes| bytes.chunks(8)) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            add(mix(u64::from_le_bytes(word)));
-        }
-    }
-    hash
 }

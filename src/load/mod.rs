@@ -1,11 +1,11 @@
 //! The load generator and the oracle: traffic whose truth is known twice.
 //!
 //! ```text
-//!  seed ─► workload ─► produce ─► Kafka ──────────────► the daemon ─► Redis
-//!             │                     │                                   │
-//!             ▼                     ▼                                   ▼
-//!          run.json             kafka (read back) ─► oracle ─► compare ◄─ observed
-//!      (a label for every record)                   (recount)
+//!  seed ─► schedule ─► generator ─► blocks ─► produce ─► Kafka ─────────► the daemon ─► Redis
+//!                          │                     │                                      │
+//!                          ▼                     ▼                                      ▼
+//!                       run.json       kafka (read back) ─► oracle ─► compare ◄────── observed
+//!                (a label for every record)              (recount)
 //! ```
 //!
 //! - The **workload** knows the truth by construction: it decides that a record is late,
@@ -18,7 +18,7 @@
 //! `time`, `config`, `sinks`). A rule that both need is written twice, because an error in
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
-//! Pure: everything but [`kafka`], [`produce`], [`read_back`], [`observed`], [`run`] and [`verify`], which
+//! Pure: everything but [`feed`], [`kafka`], [`produce`], [`read_back`], [`observed`], [`run`] and [`verify`], which
 //! are the edges.
 
 // In the order in which a record travels.
@@ -37,6 +37,13 @@ pub mod inject;
 pub mod pacer;
 pub mod partitioner;
 pub mod spoil;
+
+pub mod lane;
+
+pub mod gate;
+
+pub mod block;
+pub mod generator;
 pub mod workload;
 
 pub mod ledger;
@@ -45,6 +52,7 @@ pub mod run_file;
 pub mod plot;
 pub mod traffic;
 
+pub mod feed;
 pub mod kafka;
 pub mod produce;
 

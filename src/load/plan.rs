@@ -10,12 +10,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::clock::Rules;
+use super::feed::Feed;
 use super::kind::Kind;
 use super::ledger::{Ledger, TopicLedger, ledger_table};
 use super::pacer::Pace;
 use super::plot::plot;
 use super::traffic::Traffic;
-use super::workload::Workload;
 
 /// Changes when a reader of the old form would misread the new one.
 const FORMAT: u32 = 1;
@@ -80,9 +80,11 @@ pub fn plan(traffic: &Traffic) -> Plan {
     let duration_ns = config.schedule.duration_ns();
     let mut rates = Rates::new(duration_ns);
     let mut ledger = Ledger::default();
-    for record in Workload::new(config.clone()) {
-        rates.note(record.due_ns);
-        ledger.note(&record);
+    let feed = Feed::start(config.clone(), traffic.threads);
+    while let Some(block) = feed.next() {
+        block.metas().for_each(|meta| rates.note(meta.due_ns));
+        ledger.note(&block, block.len());
+        feed.used(block);
     }
     if traffic.pace == Pace::Unbounded {
         // The schedule of an unpaced run is one of event times: it has no rates.

@@ -15,11 +15,12 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message};
 
+use super::block::RecordRef;
+use super::feed::Feed;
 use super::kafka::Cluster;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use super::pacer::Pacer;
-use super::workload::{Record, Workload};
 
 /// Records between two calls of the controlling function: often enough to stop at once, too
 /// seldom to cost anything.
@@ -81,12 +82,12 @@ impl Producer {
     }
 
     /// Hands a record to the client; waits while its queue is full.
-    pub fn send(&self, record: &Record) -> anyhow::Result<()> {
-        let mut message = BaseRecord::to(self.topic(record.kind))
-            .partition(record.partition as i32)
-            .key(&record.key)
-            .timestamp(record.create_time_ms);
-        if let Some(payload) = &record.payload {
+    pub fn send(&self, record: &RecordRef<'_>) -> anyhow::Result<()> {
+        let mut message = BaseRecord::to(self.topic(record.meta.kind))
+            .partition(record.meta.partition as i32)
+            .key(record.key)
+            .timestamp(record.meta.create_time_ms);
+        if let Some(payload) = record.payload {
             message = message.payload(payload);
         }
         loop {
@@ -99,7 +100,7 @@ impl Producer {
                 }
                 Err((error, _)) => {
                     return Err(error)
-                        .with_context(|| format!("send to {}", self.topic(record.kind)));
+                        .with_context(|| format!("send to {}", self.topic(record.meta.kind)));
                 }
             }
         }
@@ -130,45 +131,52 @@ pub enum Control {
     Stop,
 }
 
-/// Writes the workload until it ends or `control` stops it, and flushes. `control` sees what
-/// has been handed over so far, every few hundred records and while it holds.
+/// Writes blocks until they end or `control` stops it, and flushes. `control` sees how many records
+/// have been handed over so far, every few hundred records and while it holds.
 ///
-/// Returns whether the workload came to its end.
+/// Returns whether the blocks came to their end.
 pub fn produce(
-    workload: &mut Workload,
+    feed: &Feed,
     producer: &Producer,
     pacer: &mut Pacer,
     ledger: &mut Ledger,
-    mut control: impl FnMut(&Ledger) -> Control,
+    mut control: impl FnMut(u64) -> Control,
 ) -> anyhow::Result<bool> {
     let started = Instant::now();
     let mut until_control = 0;
-    let complete = loop {
-        if until_control == 0 {
-            until_control = CONTROL_EVERY;
-            match control(ledger) {
-                Control::Go => {}
-                Control::Hold(pause) => {
-                    until_control = 0;
-                    std::thread::sleep(pause);
-                    continue;
+    let mut complete = true;
+    while complete && let Some(block) = feed.next() {
+        let mut at = 0;
+        while let Some(record) = block.get(at) {
+            if until_control == 0 {
+                until_control = CONTROL_EVERY;
+                match control(ledger.records() + at as u64) {
+                    Control::Go => {}
+                    Control::Hold(pause) => {
+                        until_control = 0;
+                        std::thread::sleep(pause);
+                        continue;
+                    }
+                    Control::Stop => {
+                        complete = false;
+                        break;
+                    }
                 }
-                Control::Stop => break false,
             }
+            let wait = pacer.wait(record.meta.due_ns, started.elapsed());
+            if !wait.is_zero() {
+                // In slices, so that a stop is heard at low rates as well.
+                std::thread::sleep(wait.min(Duration::from_millis(50)));
+                until_control = 0;
+                continue;
+            }
+            producer.send(&record)?;
+            at += 1;
+            until_control -= 1;
         }
-        let Some(due_ns) = workload.next_due_ns() else { break true };
-        let wait = pacer.wait(due_ns, started.elapsed());
-        if !wait.is_zero() {
-            // In slices, so that a stop is heard at low rates as well.
-            std::thread::sleep(wait.min(Duration::from_millis(50)));
-            until_control = 0;
-            continue;
-        }
-        let Some(record) = workload.next() else { break true };
-        producer.send(&record)?;
-        ledger.note(&record);
-        until_control -= 1;
-    };
+        ledger.note(&block, at);
+        feed.used(block);
+    }
     producer.flush()?;
     Ok(complete)
 }

@@ -23,7 +23,7 @@ pub fn mix(mut x: u64) -> u64 {
 
 /// A number in `[0, 1)` that belongs to `x` for good (a product's price, its seller).
 pub fn fraction(x: u64) -> f64 {
-    (mix(x) >> 11) as f64 / (1u64 << 53) as f64
+    unit(mix(x))
 }
 
 impl Rng {
@@ -53,12 +53,12 @@ impl Rng {
 
     /// Uniform in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
-        (self.draw() >> 11) as f64 / (1u64 << 53) as f64
+        unit(self.draw())
     }
 
     /// Uniform in `[0, bound)`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.draw()) * u128::from(bound)) >> 64) as u64
+        below(self.draw(), bound)
     }
 
     /// Uniform in `[low, high]`.
@@ -75,6 +75,49 @@ impl Rng {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         median * (sigma * radius * (TAU * self.unit()).cos()).exp()
     }
+}
+
+/// The draws that belong to one record of a stream: whoever makes it finds the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64, number: u64) -> Self {
+        Self(mix(mix(seed ^ 0xD1CE) ^ number))
+    }
+
+    /// The name of the record's event: distinct within a seed, and almost surely between seeds.
+    pub fn event(seed: u64, number: u64) -> u64 {
+        mix(mix(seed) ^ number)
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        mix(self.0)
+    }
+
+    /// Uniform in `[0, 1)`.
+    pub fn unit(&mut self) -> f64 {
+        unit(self.draw())
+    }
+
+    /// Uniform in `[0, bound)`; 0 for a bound of 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        below(self.draw(), bound)
+    }
+
+    /// Uniform in `[low, high]`.
+    pub fn between(&mut self, low: i64, high: i64) -> i64 {
+        low + self.below((high - low).max(0) as u64 + 1) as i64
+    }
+}
+
+fn unit(draw: u64) -> f64 {
+    (draw >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn below(draw: u64, bound: u64) -> u64 {
+    ((u128::from(draw) * u128::from(bound)) >> 64) as u64
 }
 
 /// Ranks `0..n` with weights `1 / (rank + 1)^exponent`, drawn by binary search.

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::feed::Feed;
 use super::kafka::{self, Cluster};
 use super::ledger::Ledger;
 use super::pacer::Pacer;
 use super::produce::{Control, Producer, produce};
 use super::run_file::{FORMAT, RunFile, RunTopic, State};
 use super::traffic::Traffic;
-use super::workload::{Workload, WorkloadConfig};
+use super::workload::WorkloadConfig;
 
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -84,9 +85,9 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
     let mut pacer = Pacer::new(traffic.pace);
     let producer = Producer::new(&options.cluster, traffic.topics.clone())?;
     let progress = progress(options, config.schedule.records());
-    let mut workload = Workload::new(config);
-    let complete = produce(&mut workload, &producer, &mut pacer, &mut ledger, |ledger| {
-        progress.set_position(ledger.records());
+    let feed = Feed::start(config, traffic.threads);
+    let complete = produce(&feed, &producer, &mut pacer, &mut ledger, |handed_over| {
+        progress.set_position(handed_over);
         if stop.load(Ordering::Relaxed) { Control::Stop } else { Control::Go }
     })?;
     progress.finish_and_clear();

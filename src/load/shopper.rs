@@ -27,33 +27,62 @@ const SHARE_BOUGHT_AFTER_LOOKING: f64 = 0.53;
 const SHARE_WISHED_AFTER_LOOKING: f64 = 0.75;
 const SHARE_STAYS_IN_CATEGORY: f64 = 0.7;
 const SHARE_MULTI_ITEM: f64 = 0.15;
+/// An order has at most so many lines.
+const LINES_MAX: usize = 5;
 const SHARE_FOREIGN: f64 = 0.03;
 const SHARE_SHIPPED_EARLY: f64 = 0.015;
 
-/// Sessions open at once. At high rates more would be due than memory should hold: then a
-/// session goes on early, and gaps are shorter than the law says. Lower makes gaps too
-/// short at lower rates, higher costs 56 bytes each.
-const ACTORS_MAX: usize = 1 << 19;
+/// Sessions open at once, over all strands. At high rates more would be due than memory should
+/// hold: then a session goes on early, and gaps are shorter than the law says. Lower makes gaps
+/// too short at lower rates, higher costs 64 bytes each.
+const ACTORS_MAX: u64 = 1 << 19;
 
 /// Steps of an order, in minutes rather than the days of real life: median of each step.
 const STATUS_STEP_MEDIAN_MS: f64 = 45_000.0;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Line {
     pub product: u32,
     pub quantity: u32,
 }
 
+/// The lines of an order, in place: an order is made, copied and forgotten without being allocated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lines {
+    len: u8,
+    lines: [Line; LINES_MAX],
+}
+
+impl Lines {
+    /// Of more than [`LINES_MAX`] the first ones.
+    pub fn of(lines: impl Iterator<Item = Line>) -> Self {
+        let mut all = Self::default();
+        for (at, line) in lines.take(LINES_MAX).enumerate() {
+            all.lines[at] = line;
+            all.len += 1;
+        }
+        all
+    }
+}
+
+impl std::ops::Deref for Lines {
+    type Target = [Line];
+
+    fn deref(&self) -> &[Line] {
+        &self.lines[..usize::from(self.len)]
+    }
+}
+
 /// What a shopper does, before it has a time and a shape.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Click { product: u32 },
     Wishlist { product: u32, remove: bool },
-    Purchase { order: u64, lines: Vec<Line>, foreign: bool },
+    Purchase { order: u64, lines: Lines, foreign: bool },
     Status { order: u64, seller: u32, status: &'static str },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deed {
     pub user: u32,
     pub session: u64,
@@ -61,14 +90,14 @@ pub struct Deed {
 }
 
 /// Someone whose turn will come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 enum Actor {
     Shopper(Visit),
     Order(Order),
 }
 
 /// A session that goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Visit {
     user: u32,
     session: u64,
@@ -80,7 +109,7 @@ struct Visit {
 }
 
 /// An order on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 struct Order {
     user: u32,
     session: u64,
@@ -91,86 +120,112 @@ struct Order {
     early: bool,
 }
 
-/// An endless stream of deeds, asked for one at a time with the time it is.
+/// When whose turn comes: of equal times, whoever has waited longer. Small, because the heap moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    at_ms: i64,
+    number: u32,
+    /// Index into [`Shoppers::actors`].
+    actor: u32,
+}
+
+/// An endless stream of deeds, asked for one at a time with the time it is. Of several strands each
+/// has its own shoppers.
 #[derive(Debug)]
 pub struct Shoppers {
     rng: Rng,
-    catalogue: Catalogue,
     users: u32,
     order_status: bool,
-    /// Whose turn comes when (milliseconds); the number keeps equal times in order.
-    waiting: BinaryHeap<Reverse<(i64, u64, Actor)>>,
-    turns: u64,
+    waiting: BinaryHeap<Reverse<Turn>>,
+    actors: Vec<Actor>,
+    /// Places in `actors` whose turn has passed.
+    vacant: Vec<u32>,
+    actors_max: usize,
+    turns: u32,
+    /// Numbers of sessions and orders: strands take every so many, so that all are distinct.
     sessions: u64,
     orders: u64,
+    step: u64,
     salt: u64,
 }
 
 impl Shoppers {
-    pub fn new(seed: u64, catalogue: Catalogue, users: u32, order_status: bool) -> Self {
+    /// Those of one strand of several, counted from 0.
+    pub fn new(seed: u64, (strand, strands): (u64, u64), users: u32, order_status: bool) -> Self {
         Self {
-            rng: Rng::new(seed, 1),
-            catalogue,
+            rng: Rng::new(seed, 16 + strand),
             users: users.max(1),
             order_status,
             waiting: BinaryHeap::new(),
+            actors: Vec::new(),
+            vacant: Vec::new(),
+            actors_max: (ACTORS_MAX / strands).max(1) as usize,
             turns: 0,
-            sessions: 0,
-            orders: 0,
+            sessions: strand,
+            orders: strand,
+            step: strands,
             salt: mix(seed),
         }
     }
 
-    pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
-    }
-
     /// The next deed at `now_ms`: by someone whose turn has come, else by somebody new.
-    pub fn next(&mut self, now_ms: i64) -> Deed {
-        match self.whose_turn(now_ms) {
-            Actor::Shopper(visit) => self.shop(now_ms, visit),
+    pub fn next(&mut self, now_ms: i64, catalogue: &Catalogue) -> Deed {
+        match self.whose_turn(now_ms, catalogue) {
+            Actor::Shopper(visit) => self.shop(now_ms, visit, catalogue),
             Actor::Order(order) => self.ship(now_ms, order),
         }
     }
 
-    fn whose_turn(&mut self, now_ms: i64) -> Actor {
-        let due = self.waiting.peek().is_some_and(|Reverse((at, ..))| *at <= now_ms);
-        if (due || self.waiting.len() >= ACTORS_MAX)
-            && let Some(Reverse((_, _, actor))) = self.waiting.pop()
+    fn whose_turn(&mut self, now_ms: i64, catalogue: &Catalogue) -> Actor {
+        let due = self.waiting.peek().is_some_and(|Reverse(turn)| turn.at_ms <= now_ms);
+        if (due || self.waiting.len() >= self.actors_max)
+            && let Some(Reverse(turn)) = self.waiting.pop()
         {
-            return actor;
+            self.vacant.push(turn.actor);
+            return self.actors[turn.actor as usize];
         }
-        self.sessions += 1;
+        self.sessions += self.step;
         // Some users come far more often than others.
-        let user = (f64::from(self.users) * self.rng.unit().powf(1.5)) as u32;
+        let at = self.rng.unit();
+        let user = (f64::from(self.users) * at * at.sqrt()) as u32;
         let events = self.rng.lognormal(EVENTS_MEDIAN, EVENTS_SIGMA).round();
         Actor::Shopper(Visit {
             user: user.min(self.users - 1),
             session: mix(self.salt ^ self.sessions),
             left: events.clamp(1.0, EVENTS_MAX) as u32,
-            category: self.catalogue.draw_category(&mut self.rng),
+            category: catalogue.draw_category(&mut self.rng),
             seen: None,
         })
     }
 
     fn wait(&mut self, until_ms: i64, actor: Actor) {
-        self.turns += 1;
-        self.waiting.push(Reverse((until_ms, self.turns, actor)));
+        self.turns = self.turns.wrapping_add(1);
+        let place = match self.vacant.pop() {
+            Some(place) => {
+                self.actors[place as usize] = actor;
+                place
+            }
+            None => {
+                self.actors.push(actor);
+                self.actors.len() as u32 - 1
+            }
+        };
+        self.waiting.push(Reverse(Turn { at_ms: until_ms, number: self.turns, actor: place }));
     }
 
-    fn shop(&mut self, now_ms: i64, mut visit: Visit) -> Deed {
+    fn shop(&mut self, now_ms: i64, mut visit: Visit, catalogue: &Catalogue) -> Deed {
         let Visit { user, session, left, .. } = visit;
         let draw = self.rng.unit();
         let action = if draw < SHARE_PURCHASE {
-            self.buy(now_ms, &visit)
+            self.buy(now_ms, &visit, catalogue)
         } else if draw < SHARE_PURCHASE + SHARE_WISHLIST {
-            let product = self.known_or_new(&visit, SHARE_WISHED_AFTER_LOOKING);
+            let product = self.known_or_new(&visit, SHARE_WISHED_AFTER_LOOKING, catalogue);
             Action::Wishlist { product, remove: self.rng.chance(SHARE_WISHLIST_REMOVE) }
         } else {
             if !self.rng.chance(SHARE_STAYS_IN_CATEGORY) {
-                visit.category = self.catalogue.draw_category(&mut self.rng);
+                visit.category = catalogue.draw_category(&mut self.rng);
             }
-            let product = self.catalogue.draw_product(visit.category, &mut self.rng);
+            let product = catalogue.draw_product(visit.category, &mut self.rng);
             visit.seen = Some(product);
             Action::Click { product }
         };
@@ -181,32 +236,34 @@ impl Shoppers {
         Deed { user, session, action }
     }
 
-    fn known_or_new(&mut self, visit: &Visit, share_known: f64) -> u32 {
+    fn known_or_new(&mut self, visit: &Visit, share_known: f64, catalogue: &Catalogue) -> u32 {
         match visit.seen {
             Some(product) if self.rng.chance(share_known) => product,
             _ => {
                 let category = if self.rng.chance(0.5) {
                     visit.category
                 } else {
-                    self.catalogue.draw_category(&mut self.rng)
+                    catalogue.draw_category(&mut self.rng)
                 };
-                self.catalogue.draw_product(category, &mut self.rng)
+                catalogue.draw_product(category, &mut self.rng)
             }
         }
     }
 
-    fn buy(&mut self, now_ms: i64, visit: &Visit) -> Action {
-        self.orders += 1;
+    fn buy(&mut self, now_ms: i64, visit: &Visit, catalogue: &Catalogue) -> Action {
+        self.orders += self.step;
         let order = mix(self.salt ^ self.orders.rotate_left(32));
-        let count = if self.rng.chance(SHARE_MULTI_ITEM) { self.rng.between(2, 5) } else { 1 };
-        let lines: Vec<Line> = (0..count)
-            .map(|_| Line {
-                product: self.known_or_new(visit, SHARE_BOUGHT_AFTER_LOOKING),
-                quantity: if self.rng.chance(0.8) { 1 } else { self.rng.between(2, 6) as u32 },
-            })
-            .collect();
+        let count = if self.rng.chance(SHARE_MULTI_ITEM) {
+            self.rng.between(2, LINES_MAX as i64)
+        } else {
+            1
+        };
+        let lines = Lines::of((0..count).map(|_| Line {
+            product: self.known_or_new(visit, SHARE_BOUGHT_AFTER_LOOKING, catalogue),
+            quantity: if self.rng.chance(0.8) { 1 } else { self.rng.between(2, 6) as u32 },
+        }));
         if self.order_status {
-            let seller = self.catalogue.seller_of(lines[0].product);
+            let seller = catalogue.seller_of(lines[0].product);
             let early = self.rng.chance(SHARE_SHIPPED_EARLY);
             let Visit { user, session, .. } = *visit;
             let first = Order { user, session, order, seller, step: 0, early };
@@ -246,14 +303,11 @@ mod tests {
     use super::*;
     use std::collections::HashMap;
 
-    fn shoppers(order_status: bool) -> Shoppers {
-        Shoppers::new(11, Catalogue::new(10_000, 64, 500), 20_000, order_status)
-    }
-
     /// 200 events a second for half an hour.
     fn deeds(order_status: bool) -> Vec<(i64, Deed)> {
-        let mut shoppers = shoppers(order_status);
-        (0..360_000).map(|n| (n * 5, shoppers.next(n * 5))).collect()
+        let catalogue = Catalogue::new(10_000, 64, 500);
+        let mut shoppers = Shoppers::new(11, (0, 1), 20_000, order_status);
+        (0..360_000).map(|n| (n * 5, shoppers.next(n * 5, &catalogue))).collect()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The ways in which a record can be malformed, as real producers break it.
 
 use super::kind::Kind;
-use super::rng::Rng;
+use super::rng::Dice;
 
 /// One way to break a record. A spoiled field is written with `raw` in place of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +79,14 @@ const PURCHASE: [Spoil; 4] = [
 const STATUS: [Spoil; 1] = [field("unknown_status", "status", "\"TELEPORTED\"")];
 
 impl Spoil {
-    pub fn draw(kind: Kind, rng: &mut Rng) -> Spoil {
+    pub fn draw(kind: Kind, dice: &mut Dice) -> Spoil {
         let (product, special): (&[Spoil], &[Spoil]) = match kind {
             Kind::Click => (&PRODUCT, &[]),
             Kind::Wishlist => (&PRODUCT, &WISHLIST),
             Kind::Purchase => (&PRODUCT, &PURCHASE),
             Kind::OrderStatus => (&[], &STATUS),
         };
-        let at = rng.below((ANY.len() + product.len() + special.len()) as u64) as usize;
+        let at = dice.below((ANY.len() + product.len() + special.len()) as u64) as usize;
         match at.checked_sub(ANY.len()) {
             None => ANY[at],
             Some(at) => *product.get(at).unwrap_or_else(|| &special[at - product.len()]),
@@ -103,19 +103,19 @@ impl Spoil {
         }
     }
 
-    /// What is done to the finished bytes, for the ways that concern the whole.
-    pub fn finish(self, bytes: &mut Vec<u8>) {
+    /// What is done to the finished bytes, those from `start` on, for the ways that concern the whole.
+    pub fn finish(self, bytes: &mut Vec<u8>, start: usize) {
         match self {
             Spoil::Field { .. } => {}
-            Spoil::Truncated => bytes.truncate(bytes.len() / 2),
+            Spoil::Truncated => bytes.truncate(start + (bytes.len() - start) / 2),
             Spoil::NotAnObject => {
-                bytes.insert(0, b'[');
+                bytes.insert(start, b'[');
                 bytes.push(b']');
             }
             Spoil::NotUtf8 => {
                 // Within the first string value, whose opening quote follows the first colon.
-                let colon = bytes.iter().position(|&byte| byte == b':').unwrap_or(0);
-                bytes.insert((colon + 2).min(bytes.len()), 0xFF);
+                let colon = bytes[start..].iter().position(|&byte| byte == b':').unwrap_or(0);
+                bytes.insert((start + colon + 2).min(bytes.len()), 0xFF);
             }
         }
     }

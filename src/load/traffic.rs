@@ -15,6 +15,8 @@ pub struct Traffic {
     /// For a run the partitions are filled in from the broker.
     pub workload: WorkloadConfig,
     pub pace: Pace,
+    /// That make the records; their number changes nothing but the speed.
+    pub threads: usize,
     /// Written down in `run.json`.
     pub parameters: BTreeMap<String, String>,
 }

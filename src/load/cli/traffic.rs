@@ -10,9 +10,15 @@ use super::{duration, millis, positive};
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
+use crate::load::lane::LANES;
 use crate::load::pacer::Pace;
 use crate::load::traffic::Traffic;
 use crate::load::workload::{Key, WorkloadConfig};
+
+fn threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=LANES).contains(threads));
+    threads.ok_or_else(|| format!("expected 1 to {LANES}"))
+}
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum KeyArg {
@@ -50,6 +56,9 @@ pub struct TrafficArgs {
     /// Users
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub users: u32,
+    /// Threads that make the records; the stream is the same whatever their number
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
+    pub threads: usize,
     /// What decides the partition of a record
     #[arg(long, value_enum, default_value_t = KeyArg::Product)]
     pub key: KeyArg,
@@ -114,7 +123,14 @@ impl TrafficArgs {
             currency: self.currency.clone(),
         };
         let dead_letter_topic = format!("{}nazar-dead-letters", self.topic_prefix);
-        Ok(Traffic { topics: Kind::ALL.map(topic), dead_letter_topic, workload, pace, parameters })
+        Ok(Traffic {
+            topics: Kind::ALL.map(topic),
+            dead_letter_topic,
+            workload,
+            pace,
+            threads: self.threads,
+            parameters,
+        })
     }
 
     fn parameters(&self) -> BTreeMap<String, String> {
