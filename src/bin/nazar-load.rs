@@ -1,6 +1,7 @@
 //! `nazar-load`: see `nazar-load --help` and docs/CLI.md.
 #![deny(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -8,8 +9,8 @@ use anyhow::Context;
 use clap::Parser;
 use nazar::load::cli::{Cli, Command, PlanArgs, RunArgs, VerifyArgs};
 use nazar::load::report::exit;
-use nazar::load::run_file::State;
-use nazar::load::{plan, run, verify};
+use nazar::load::verdict::Verdict;
+use nazar::load::{plan, run, summary, verify};
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
 /// clearing pages.
@@ -39,18 +40,28 @@ fn usage(why: &str) -> u8 {
 }
 
 fn write(args: RunArgs) -> anyhow::Result<u8> {
+    let json = args.json.clone();
     let options = match args.options() {
         Ok(options) => options,
         Err(why) => return Ok(usage(&why)),
     };
     run::stop_on_signal(&STOP)?;
     let account = run::run(&options, &STOP)?;
-    eprint!("{}", account.table());
-    println!("{}", serde_json::to_string(&account).context("encode the result")?);
-    Ok(match account.state {
-        State::Interrupted => exit::INTERRUPTED,
-        State::Running | State::Complete => exit::GOOD,
-    })
+    let to_stdout = json.as_deref() == Some(Path::new("-"));
+    match json {
+        Some(_) if to_stdout => println!("{}", encoded(&account)?),
+        Some(path) => std::fs::write(&path, encoded(&account)? + "\n")
+            .with_context(|| format!("write {}", path.display()))?,
+        None => {}
+    }
+    if !to_stdout {
+        print!("{}", summary::text(&account));
+    }
+    Ok(Verdict::of(&account).exit_code())
+}
+
+fn encoded(account: &impl serde::Serialize) -> anyhow::Result<String> {
+    serde_json::to_string(account).context("encode the result")
 }
 
 fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {
@@ -60,7 +71,7 @@ fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {
     };
     let plan = plan::plan(&traffic);
     if args.json {
-        println!("{}", serde_json::to_string(&plan).context("encode the plan")?);
+        println!("{}", encoded(&plan)?);
     } else {
         print!("{}", plan.text());
     }
@@ -75,7 +86,7 @@ fn compare(args: VerifyArgs) -> anyhow::Result<u8> {
     }
     let report = verify::verify(&options)?;
     if as_json {
-        println!("{}", serde_json::to_string(&report).context("encode the report")?);
+        println!("{}", encoded(&report)?);
     } else {
         print!("{}", report.text());
     }

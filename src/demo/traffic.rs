@@ -56,7 +56,7 @@ impl Traffic {
         let shared = progress.clone();
         let cluster = Cluster { brokers, properties: Vec::new() };
         let generate = move || {
-            let producer = Producer::new(&cluster, topics)?;
+            let producer = Producer::new(&cluster, topics, None)?;
             let mut pacer = Pacer::new(Pace::Scheduled);
             let mut ledger = Ledger::default();
             let feed = Feed::start(workload, 1);

@@ -8,6 +8,7 @@
 //!
 //! Blocks go round, so a run of any length takes the memory of a few of them.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::block::Block;
@@ -21,6 +22,7 @@ const BLOCKS_PER_THREAD: usize = 4;
 /// Where blocks come from. Of a stream that has ended they are empty.
 pub struct Feed {
     full: Receiver<Block>,
+    first: RefCell<Option<Block>>,
     used: SyncSender<Block>,
 }
 
@@ -32,12 +34,19 @@ impl Feed {
         let (used, used_receiver) = sync_channel(threads * BLOCKS_PER_THREAD);
         (0..threads * BLOCKS_PER_THREAD).for_each(|_| _ = used.send(Block::default()));
         std::thread::spawn(move || make(config, threads, &full_sender, &used_receiver));
-        Feed { full, used }
+        Feed { full, first: RefCell::default(), used }
+    }
+
+    /// Returns once the first block has been made: before the clock starts.
+    pub fn wait(&self) {
+        let next = self.next();
+        *self.first.borrow_mut() = next;
     }
 
     /// The next block; `None` after the last one.
     pub fn next(&self) -> Option<Block> {
-        self.full.recv().ok().filter(|block| !block.is_empty())
+        let first = self.first.borrow_mut().take();
+        first.or_else(|| self.full.recv().ok()).filter(|block| !block.is_empty())
     }
 
     /// Gives a block back.

@@ -46,8 +46,13 @@ pub mod block;
 pub mod generator;
 pub mod workload;
 
+pub mod latency;
+
+pub mod artefacts;
 pub mod ledger;
 pub mod run_file;
+pub mod threshold;
+pub mod verdict;
 
 pub mod plot;
 pub mod traffic;
@@ -67,6 +72,10 @@ pub mod compare;
 pub mod latest;
 pub mod reconcile;
 pub mod report;
+
+pub mod summary;
+pub mod ticker;
+pub mod watch;
 
 pub mod cli;
 pub mod plan;

@@ -2,8 +2,9 @@
 //!
 //! The producer is idempotent, so a retry neither repeats a record nor lets one overtake
 //! another: the order on the log is the order of the workload, which the labels rest on.
-//! Success is not reported record by record (that would cost as much as sending); failures
-//! are, and the end offsets that the broker states afterwards are compared with what was sent.
+//! Where latency is measured, each acknowledgement is reported, with the record's times in the word
+//! that the client carries along. Without a meter only failures are, as reports cost nearly as much as
+//! sending. Either way the end offsets that the broker states afterwards are compared with what was sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,8 @@ use super::block::RecordRef;
 use super::feed::Feed;
 use super::kafka::Cluster;
 use super::kind::Kind;
+use super::latency::meter::Meter;
+use super::latency::stamp::Stamp;
 use super::ledger::Ledger;
 use super::pacer::Pacer;
 
@@ -26,9 +29,8 @@ use super::pacer::Pacer;
 /// seldom to cost anything.
 const CONTROL_EVERY: u64 = 256;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 6] = [
     ("enable.idempotence", "true"),
-    ("delivery.report.only.error", "true"),
     ("compression.type", "lz4"),
     // Large batches: at rates where it matters they fill before the linger ends.
     ("linger.ms", "20"),
@@ -43,47 +45,73 @@ struct Failures {
     first: std::sync::OnceLock<String>,
 }
 
-struct Context_(Arc<Failures>);
+/// What hears of acknowledgements.
+struct Reports {
+    failures: Arc<Failures>,
+    meter: Option<Arc<Meter>>,
+}
 
-impl ClientContext for Context_ {}
+impl ClientContext for Reports {}
 
-impl ProducerContext for Context_ {
-    type DeliveryOpaque = ();
+impl ProducerContext for Reports {
+    /// A [`Stamp`].
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            self.0.count.fetch_add(1, Ordering::Relaxed);
-            let place = format!("{}/{}: {error}", message.topic(), message.partition());
-            let _ = self.0.first.set(place);
+    fn delivery(&self, result: &DeliveryResult<'_>, stamp: usize) {
+        match (result, &self.meter) {
+            (Ok(_), Some(meter)) => meter.acknowledged(Stamp::from_word(stamp)),
+            (Ok(_), None) => {}
+            (Err((error, message)), _) => {
+                self.failures.count.fetch_add(1, Ordering::Relaxed);
+                let place = format!("{}/{}: {error}", message.topic(), message.partition());
+                let _ = self.failures.first.set(place);
+            }
         }
     }
 }
 
 /// Writes records to the topics of their kinds.
 pub struct Producer {
-    inner: ThreadedProducer<Context_>,
+    inner: ThreadedProducer<Reports>,
     topics: [String; 4],
     failures: Arc<Failures>,
+    meter: Option<Arc<Meter>>,
+    started: Instant,
 }
 
 impl Producer {
     /// `topics` by kind, in the order of [`Kind::ALL`].
-    pub fn new(cluster: &Cluster, topics: [String; 4]) -> anyhow::Result<Self> {
+    pub fn new(
+        cluster: &Cluster,
+        topics: [String; 4],
+        meter: Option<Arc<Meter>>,
+    ) -> anyhow::Result<Self> {
         let failures = Arc::new(Failures::default());
         let inner = cluster
             .client_config(&DEFAULTS)
-            .create_with_context(Context_(Arc::clone(&failures)))
+            .set("delivery.report.only.error", if meter.is_some() { "false" } else { "true" })
+            .create_with_context(Reports { failures: Arc::clone(&failures), meter: meter.clone() })
             .context("create the Kafka producer")?;
-        Ok(Self { inner, topics, failures })
+        Ok(Self { inner, topics, failures, meter, started: Instant::now() })
     }
 
     pub fn topic(&self, kind: Kind) -> &str {
         &self.topics[kind as usize]
     }
 
-    /// Hands a record to the client; waits while its queue is full.
-    pub fn send(&self, record: &RecordRef<'_>) -> anyhow::Result<()> {
-        let mut message = BaseRecord::to(self.topic(record.meta.kind))
+    /// Time since the start: the meter's, if there is one.
+    fn elapsed(&self) -> Duration {
+        self.meter.as_ref().map_or_else(|| self.started.elapsed(), |meter| meter.elapsed())
+    }
+
+    /// Hands a record to the client, `elapsed` after the start; waits while its queue is full.
+    pub fn send(&self, record: &RecordRef<'_>, elapsed: Duration) -> anyhow::Result<()> {
+        let stamp = |elapsed: Duration| {
+            let stamped = self.meter.as_ref().map(|meter| meter.stamp(record.meta, elapsed));
+            stamped.unwrap_or_default()
+        };
+        let opaque = stamp(elapsed).into_word();
+        let mut message = BaseRecord::with_opaque_to(self.topic(record.meta.kind), opaque)
             .partition(record.meta.partition as i32)
             .key(record.key)
             .timestamp(record.meta.create_time_ms);
@@ -92,11 +120,19 @@ impl Producer {
         }
         loop {
             self.check()?;
+            let word = message.delivery_opaque;
             match self.inner.send(message) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if let Some(meter) = &self.meter {
+                        meter.handed_over(record.meta, Stamp::from_word(word));
+                    }
+                    return Ok(());
+                }
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     message = returned;
                     std::thread::sleep(Duration::from_millis(1));
+                    // It is sent when the client takes it.
+                    message.delivery_opaque = stamp(self.elapsed()).into_word();
                 }
                 Err((error, _)) => {
                     return Err(error)
@@ -142,7 +178,6 @@ pub fn produce(
     ledger: &mut Ledger,
     mut control: impl FnMut(u64) -> Control,
 ) -> anyhow::Result<bool> {
-    let started = Instant::now();
     let mut until_control = 0;
     let mut complete = true;
     while complete && let Some(block) = feed.next() {
@@ -163,14 +198,15 @@ pub fn produce(
                     }
                 }
             }
-            let wait = pacer.wait(record.meta.due_ns, started.elapsed());
+            let elapsed = producer.elapsed();
+            let wait = pacer.wait(record.meta.due_ns, elapsed);
             if !wait.is_zero() {
                 // In slices, so that a stop is heard at low rates as well.
                 std::thread::sleep(wait.min(Duration::from_millis(50)));
                 until_control = 0;
                 continue;
             }
-            producer.send(&record)?;
+            producer.send(&record, elapsed)?;
             at += 1;
             until_control -= 1;
         }

@@ -14,6 +14,10 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Redis, the ledger or the labels say something else than the log.
     pub const DIFFERENT: u8 = 3;
+    /// A threshold was missed.
+    pub const THRESHOLD: u8 = 4;
+    /// The generator did not hold its schedule: its figures are not those of the load that was asked for.
+    pub const INVALID: u8 = 5;
     pub const INTERRUPTED: u8 = 130;
 }
 

@@ -6,9 +6,12 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::artefacts::latency::Latency;
 use super::clock::Rules;
 use super::kind::Kind;
 use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
+use super::threshold::Judged;
+use super::verdict::{Validity, Verdict};
 
 /// Changes when a reader of the old form would misread the new one.
 pub const FORMAT: u32 = 1;
@@ -18,8 +21,8 @@ pub struct RunFile {
     pub format: u32,
     pub version: String,
     pub librdkafka: String,
-    /// `running` until the last record is acknowledged; then `complete` or `interrupted`.
-    /// The counts are exact in the last two.
+    /// `running` until the last record is acknowledged; then `complete`, `interrupted` by a signal, or
+    /// `aborted` for a threshold. The counts are exact in the last three.
     pub state: State,
     pub seed: u64,
     /// The rules that the labels were made for; the daemon must have the same.
@@ -33,6 +36,16 @@ pub struct RunFile {
     pub events_per_second: f64,
     /// How far behind its schedule the generator has been at worst; 0 without a schedule.
     pub behind_max_ms: u64,
+    /// Of a run with a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validity: Option<Validity>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub thresholds: Vec<Judged>,
+    /// Absent while it is running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +54,7 @@ pub enum State {
     Running,
     Complete,
     Interrupted,
+    Aborted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +154,10 @@ mod tests {
             seconds: 1.0,
             events_per_second: 10.0,
             behind_max_ms: 0,
+            latency: None,
+            validity: None,
+            thresholds: Vec::new(),
+            verdict: None,
         }
     }
 

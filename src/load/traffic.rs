@@ -15,6 +15,8 @@ pub struct Traffic {
     /// For a run the partitions are filled in from the broker.
     pub workload: WorkloadConfig,
     pub pace: Pace,
+    /// Event time begins when the run does, not when it was said.
+    pub starts_now: bool,
     /// That make the records; their number changes nothing but the speed.
     pub threads: usize,
     /// Written down in `run.json`.
@@ -22,6 +24,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// The same, with event time beginning at `now_ms` if it is to begin with the run.
+    pub fn started(mut self, now_ms: i64) -> Self {
+        if self.starts_now {
+            let schedule = self.workload.schedule.starting_at(now_ms);
+            self.parameters.insert("start_ms".to_owned(), schedule.start_ms.to_string());
+            self.parameters.insert("end_ms".to_owned(), schedule.end_ms().to_string());
+            self.workload.schedule = schedule;
+        }
+        self
+    }
+
     /// The kinds that are written.
     pub fn kinds(&self) -> Vec<Kind> {
         let wanted = |kind: &Kind| *kind != Kind::OrderStatus || self.workload.order_status;

@@ -42,89 +42,131 @@ pub struct VerifyOptions {
 }
 
 pub fn verify(options: &VerifyOptions) -> anyhow::Result<VerifyReport> {
-    let started = Instant::now();
     RunFile::load(&options.directory)?;
-    let keys = Keys { prefix: options.prefix.clone() };
-    let mut redis = RedisObserved::connect(&options.redis_url)?;
-    let mut definitions = match &options.definitions {
-        Some(path) => Definitions::parse(
-            &std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?,
-        )?,
-        None => redis.definitions(&keys)?,
-    };
-    if let Some(keep) = options.closed_keep {
-        definitions.limits.closed_keep = keep;
-    }
-    eprintln!("{definitions}\n");
-
-    let snapshots = sample(options, &keys, &definitions, &mut redis)?;
-    let run = finished_run(options)?;
-    let mut report = VerifyReport::default();
-    report.differences.kept_max = options.differences;
-    let ranges = {
-        let VerifyOptions { cluster, from_start, .. } = options;
-        ranges(cluster, *from_start, &run, &definitions, &mut report.notes)?
-    };
-    wait_for_daemon(options, &keys, &definitions, &ranges, &mut redis, &mut report.notes)?;
-    let (facts, topics) = read_log(&options.cluster, &definitions, &ranges)?;
-    eprintln!("read {} records, {} applied", records(&topics), facts.facts.len());
-
-    reconcile::with_broker(&topics, &mut report.differences);
-    reconcile::with_run(&run, &definitions, &topics, &mut report.differences);
-    if let Some(path) = &options.daemon_json {
-        let json =
-            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        reconcile::with_daemon(&json, &topics, &mut report.differences)?;
-    }
-    report.closed = compare_closed_windows(
-        &definitions,
-        &keys,
-        &facts,
-        &mut redis,
-        &mut report.differences,
-        &mut report.notes,
-    )?;
-    report.latest =
-        latest_windows(&definitions, &keys, &facts, &snapshots, &mut report.differences);
-
-    let earlier = run.earlier_records();
-    if earlier > 0 && report.differences.count > 0 {
-        report.notes.push(format!(
-            "the topics held {earlier} records before this run: if the daemon has read those too, \
-             repeat on clean topics (scripts/kafka clean) and a clean prefix (nazar reset)"
-        ));
-    }
-    report.records = records(&topics);
-    report.topics = topics
-        .into_iter()
-        .map(|TopicRead { topic, offsets, counts, .. }| TopicReport { topic, offsets, counts })
-        .collect();
-    report.equal = report.differences.count == 0;
-    report.seconds = started.elapsed().as_secs_f64();
-    Ok(report)
-}
-
-fn records(topics: &[TopicRead]) -> u64 {
-    topics.iter().map(|topic| topic.counts.total()).sum()
-}
-
-fn sample(
-    options: &VerifyOptions,
-    keys: &Keys,
-    definitions: &Definitions,
-    redis: &mut RedisObserved,
-) -> anyhow::Result<Vec<LatestSnapshot>> {
-    let mut snapshots = Vec::new();
+    let mut verification = Verification::begin(options)?;
+    eprintln!("{}\n", verification.definitions);
     for number in 0..options.latest_samples {
         if number > 0 {
             std::thread::sleep(options.every);
         }
-        for window in &definitions.windows {
-            snapshots.push(redis.latest(keys, definitions, &window.label)?);
-        }
+        verification.sample()?;
         eprintln!("sample {} of {}", number + 1, options.latest_samples);
     }
-    Ok(snapshots)
+    verification.finish(&finished_run(options)?)
+}
+
+/// A verification under way: samples of latest views are taken while the daemon runs, and judged with
+/// everything else once the log is complete.
+pub struct Verification<'a> {
+    options: &'a VerifyOptions,
+    started: Instant,
+    keys: Keys,
+    redis: RedisObserved,
+    definitions: Definitions,
+    /// By sample, a picture of each window.
+    samples: Vec<Vec<LatestSnapshot>>,
+}
+
+impl<'a> Verification<'a> {
+    /// Connects to Redis and reads what the daemon was asked for.
+    pub fn begin(options: &'a VerifyOptions) -> anyhow::Result<Self> {
+        let keys = Keys { prefix: options.prefix.clone() };
+        let mut redis = RedisObserved::connect(&options.redis_url)?;
+        let mut definitions = match &options.definitions {
+            Some(path) => Definitions::parse(
+                &std::fs::read_to_string(path)
+                    .with_context(|| format!("read {}", path.display()))?,
+            )?,
+            None => redis.definitions(&keys)?,
+        };
+        if let Some(keep) = options.closed_keep {
+            definitions.limits.closed_keep = keep;
+        }
+        let started = Instant::now();
+        Ok(Self { options, started, keys, redis, definitions, samples: Vec::new() })
+    }
+
+    /// Goes on with the samples of another one, which has lost its connection.
+    pub fn take_over(&mut self, other: Self) {
+        self.started = other.started;
+        self.samples = other.samples;
+    }
+
+    /// Takes a picture of the latest views of each window.
+    pub fn sample(&mut self) -> anyhow::Result<()> {
+        let windows = self.definitions.windows.iter();
+        let pictures = windows
+            .map(|window| self.redis.latest(&self.keys, &self.definitions, &window.label))
+            .collect::<anyhow::Result<_>>()?;
+        self.samples.push(pictures);
+        Ok(())
+    }
+
+    pub fn samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Forgets every other sample.
+    pub fn thin(&mut self) {
+        let mut keeps = false;
+        self.samples.retain(|_| {
+            keeps = !keeps;
+            keeps
+        });
+    }
+
+    /// Recounts the log of a run that has ended, and compares.
+    pub fn finish(self, run: &RunFile) -> anyhow::Result<VerifyReport> {
+        let Self { options, started, keys, mut redis, definitions, samples } = self;
+        let mut report = VerifyReport::default();
+        report.differences.kept_max = options.differences;
+        let ranges = {
+            let VerifyOptions { cluster, from_start, .. } = options;
+            ranges(cluster, *from_start, run, &definitions, &mut report.notes)?
+        };
+        wait_for_daemon(options, &keys, &definitions, &ranges, &mut redis, &mut report.notes)?;
+        let (facts, topics) = read_log(&options.cluster, &definitions, &ranges)?;
+        eprintln!("read {} records, {} applied", records(&topics), facts.facts.len());
+
+        reconcile::with_broker(&topics, &mut report.differences);
+        reconcile::with_run(run, &definitions, &topics, &mut report.differences);
+        if let Some(path) = &options.daemon_json {
+            let json = std::fs::read_to_string(path)
+                .with_context(|| format!("read {}", path.display()))?;
+            reconcile::with_daemon(&json, &topics, &mut report.differences)?;
+        }
+        report.closed = compare_closed_windows(
+            &definitions,
+            &keys,
+            &facts,
+            &mut redis,
+            &mut report.differences,
+            &mut report.notes,
+        )?;
+        let pictures = samples.concat();
+        report.latest =
+            latest_windows(&definitions, &keys, &facts, &pictures, &mut report.differences);
+
+        let earlier = run.earlier_records();
+        if earlier > 0 && report.differences.count > 0 {
+            report.notes.push(format!(
+                "the topics held {earlier} records before this run: if the daemon has read those too, \
+                 repeat on clean topics (scripts/kafka clean) and a clean prefix (nazar reset)"
+            ));
+        }
+        report.records = records(&topics);
+        report.topics = topics
+            .into_iter()
+            .map(|TopicRead { topic, offsets, counts, .. }| TopicReport { topic, offsets, counts })
+            .collect();
+        report.equal = report.differences.count == 0;
+        report.seconds = started.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+fn records(topics: &[TopicRead]) -> u64 {
+    topics.iter().map(|topic| topic.counts.total()).sum()
 }
 
 /// The run's account. Samples are taken while a run goes on: then its end is waited for.

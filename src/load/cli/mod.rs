@@ -1,8 +1,9 @@
 //! The command line of `nazar-load`: what may be said, and what follows from it.
 //!
 //! A file for each command; what several of them take is in [`traffic`] (what is written),
-//! [`schedule`] (when) and here (where to).
+//! [`schedule`] (when), [`measure`] (what is looked at) and here (where to).
 
+mod measure;
 mod plan;
 mod run;
 mod schedule;
@@ -21,7 +22,8 @@ use super::kafka::Cluster;
 
 /// Publish seeded storefront traffic to Kafka, and verify what nazar made of it.
 ///
-/// Exit codes: 0 good, 1 error, 2 usage, 3 verify found differences, 130 interrupted.
+/// Exit codes: 0 good, 1 error, 2 usage, 3 verify found differences, 4 a threshold was missed, 5 the
+/// schedule was not held, 130 interrupted.
 /// Results go to stdout, everything else to stderr.
 #[derive(Debug, Parser)]
 #[command(name = "nazar-load", version, propagate_version = true)]

@@ -128,6 +128,7 @@ impl TrafficArgs {
             dead_letter_topic,
             workload,
             pace,
+            starts_now: pace == Pace::Scheduled && schedule_args.base_time.is_none(),
             threads: self.threads,
             parameters,
         })

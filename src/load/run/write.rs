@@ -1,0 +1,167 @@
+//! The run itself: everybody who takes part in it, from the first record to the last look.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Measure, RunOptions};
+use crate::load::artefacts::latency::Latency;
+use crate::load::feed::Feed;
+use crate::load::kind::Kind;
+use crate::load::latency::meter::Meter;
+use crate::load::ledger::Ledger;
+use crate::load::observed::RedisObserved;
+use crate::load::oracle::join;
+use crate::load::pacer::{Pace, Pacer};
+use crate::load::produce::{Control, Producer, produce};
+use crate::load::run_file::{RunTopic, State};
+use crate::load::threshold::Threshold;
+use crate::load::ticker::Ticker;
+use crate::load::traffic::Traffic;
+use crate::load::verdict::Validity;
+use crate::load::watch::{Places, watch};
+
+/// What came of the writing.
+pub struct Written {
+    pub state: State,
+    /// Until the last acknowledgement.
+    pub elapsed: Duration,
+    pub behind_max: Duration,
+    pub measured: Option<(Latency, Validity)>,
+}
+
+/// Writes the records and measures them.
+pub fn write(
+    options: &RunOptions,
+    traffic: &Traffic,
+    topics: &[RunTopic],
+    stop: &AtomicBool,
+    ledger: &mut Ledger,
+) -> anyhow::Result<Written> {
+    let schedule = &traffic.workload.schedule;
+    let redis = match &options.measure.watch {
+        Some(watch) => Some(RedisObserved::connect(&watch.redis_url)?),
+        None => None,
+    };
+    let feed = Feed::start(traffic.workload.clone(), traffic.threads);
+    feed.wait();
+    let bar = progress(options, schedule.records());
+    let (done, abort) = (AtomicBool::new(false), AtomicBool::new(false));
+    let meter = Arc::new(meter(options, topics));
+    let is_measured = traffic.pace == Pace::Scheduled;
+    let measured = is_measured.then(|| Arc::clone(&meter));
+    let producer = Producer::new(&options.cluster, traffic.topics.clone(), measured)?;
+    let mut pacer = Pacer::new(traffic.pace);
+    let control = |handed_over| {
+        if !is_measured {
+            bar.set_position(handed_over);
+        }
+        let has_ended = stop.load(Ordering::Relaxed) || abort.load(Ordering::Relaxed);
+        if has_ended { Control::Stop } else { Control::Go }
+    };
+    let (complete, elapsed) = std::thread::scope(|scope| {
+        let _ends = SetOnDrop(&done);
+        let ticker = if is_measured {
+            let times = schedule.times(traffic.workload.seed);
+            let ticker = Ticker::new(
+                &meter,
+                options.measure.warmup,
+                times,
+                &options.out,
+                &bar,
+                aborting(options),
+            )?;
+            Some(scope.spawn(|| ticker.run(&done, &abort)))
+        } else {
+            None
+        };
+        if let (Some(watch_options), Some(redis)) = (&options.measure.watch, redis) {
+            let places = places(topics);
+            let (meter, done) = (&meter, &done);
+            scope.spawn(move || watch(watch_options, redis, &places, meter, done));
+        }
+        let complete = produce(&feed, &producer, &mut pacer, ledger, control)?;
+        let elapsed = meter.elapsed();
+        if let Some(watch_options) = &options.measure.watch {
+            wait_until_visible(&meter, watch_options.wait, stop);
+        }
+        meter.give_up();
+        done.store(true, Ordering::Relaxed);
+        if let Some(ticker) = ticker {
+            join(ticker)??;
+        }
+        anyhow::Ok((complete, elapsed))
+    })?;
+    bar.finish_and_clear();
+    let state = match complete {
+        true => State::Complete,
+        false if stop.load(Ordering::Relaxed) => State::Interrupted,
+        false => State::Aborted,
+    };
+    let measured = is_measured.then(|| judge(&meter, &options.measure));
+    Ok(Written { state, elapsed, behind_max: pacer.behind_max(), measured })
+}
+
+fn judge(meter: &Meter, measure: &Measure) -> (Latency, Validity) {
+    let mut latency = Latency::of(meter, measure.warmup);
+    if let (Some(visible), Some(watch)) = (&mut latency.visible, &measure.watch) {
+        visible.poll_ms = watch.poll.as_secs_f64() * 1000.0;
+        visible.window.clone_from(&watch.window);
+    }
+    let validity = Validity::of(meter, &latency, measure.max_behind);
+    (latency, validity)
+}
+
+/// Sets a flag however a scope is left: its threads end by it.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn meter(options: &RunOptions, topics: &[RunTopic]) -> Meter {
+    let Measure { watch, warmup, max_behind } = &options.measure;
+    let next_offsets = watch.as_ref().map(|_| {
+        let of_kind = |kind: Kind| topics.iter().find(|topic| topic.kind == kind);
+        Kind::ALL
+            .map(|kind| of_kind(kind).map_or_else(Vec::new, |topic| topic.start_offsets.clone()))
+    });
+    Meter::new(Instant::now(), *warmup, *max_behind, next_offsets.as_ref())
+}
+
+fn places(topics: &[RunTopic]) -> Places {
+    let of_topic = |topic: &RunTopic| {
+        let (name, kind) = (topic.topic.clone(), topic.kind);
+        let partitions = 0..topic.start_offsets.len() as u32;
+        partitions.map(move |partition| (format!("{name}/{partition}"), (kind, partition)))
+    };
+    topics.iter().flat_map(of_topic).collect()
+}
+
+fn aborting(options: &RunOptions) -> Vec<Threshold> {
+    let ends = |threshold: &&Threshold| options.abort_on_fail && threshold.can_abort();
+    options.thresholds.iter().filter(ends).cloned().collect()
+}
+
+fn wait_until_visible(meter: &Meter, wait: Duration, stop: &AtomicBool) {
+    let deadline = Instant::now() + wait;
+    let is_missing = || meter.pending().is_some_and(|pending| pending.missing() > 0);
+    while is_missing() && Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn progress(options: &RunOptions, records: u64) -> ProgressBar {
+    if !options.progress {
+        return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    }
+    let style = ProgressStyle::with_template(
+        "{elapsed_precise} [{wide_bar}] {human_pos}/{human_len} {msg} eta {eta}",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(records).with_style(style)
+}
