@@ -186,7 +186,7 @@ impl Keeper {
         &mut self,
         names: Option<&[BlobName]>,
     ) -> Result<Vec<(BlobName, Vec<u8>)>, Refused> {
-        let names = names.unwrap_or_default();
+        let Some(names) = names else { return Ok(Vec::new()) };
         let mut fetched = Vec::with_capacity(names.len());
         for (name, content) in names.iter().zip(self.blobs.get(names).await?) {
             let content = content.ok_or_else(|| Damaged::Missing(name.clone()))?;
