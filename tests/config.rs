@@ -465,7 +465,7 @@ tls_ca_file = '/ca.pem'
         insta::assert_snapshot!(errors(twice), @r#"
         nazar.toml:4: redis.username = "me": redis.url carries a user as well; keep one of them
         nazar.toml:5: redis.password = "[redacted]": redis.url carries a password as well; keep one of them
-        nazar.toml:6: redis.tls_ca_file = "/ca.pem": has no effect without TLS: redis.url must begin with rediss://
+        nazar.toml:6: redis.tls_ca_file = "/ca.pem": has no effect without TLS: redis.url must begin with rediss:// or rediss+sentinel://
         "#);
         insta::assert_snapshot!(errors("redis = { url = 'redis://host:port', username = 'me' }"), @r#"nazar.toml:1: redis.url = "redis://host:port": is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other than letters and digits in user and password percent-encoded"#);
         for url in ["redis://h", "rediss://u:p@h:6380/1", "redis+unix:///s.sock", "unix:///s.sock"]

@@ -2,14 +2,14 @@
 
 use super::{ANSWERS_MAX, Finding, Section};
 use crate::config::Config;
-use crate::sinks::redis::admin::{Probe, probe};
+use crate::sinks::redis::admin::{Probe, Survey, survey};
 use crate::sinks::redis::error::{ErrorClass, RedisSinkError};
 use crate::sinks::redis::holdings::{Holdings, holdings};
 use crate::sinks::redis::schema;
 
 pub async fn section(config: &Config) -> Section {
     let asked = async {
-        let found = probe(&config.redis).await?;
+        let found = survey(&config.redis).await?;
         let ours = schema::definitions_json(
             &config.definitions(),
             &config.topics,
@@ -26,7 +26,7 @@ pub async fn section(config: &Config) -> Section {
         }
         Ok(Err(error)) => findings.push(unreachable(&error)),
         Ok(Ok((found, held))) => {
-            findings.extend(judge_server(&found));
+            findings.extend(judge(&found));
             findings.push(match held {
                 Ok(held) => judge_prefix(&config.redis.prefix, held, &config.meaning_hash()),
                 Err(error) => Finding::fail(prefix(&config.redis.prefix), error.to_string(), ""),
@@ -56,6 +56,45 @@ fn unreachable(error: &RedisSinkError) -> Finding {
         error => error.to_string(),
     };
     Finding::fail("server", found, advice)
+}
+
+/// One server's findings as they are; of several, what they have in common once.
+fn judge(found: &Survey) -> Vec<Finding> {
+    let mut findings = Vec::from_iter(judge_slots(found));
+    let mut by_server = found.servers.iter().map(judge_server).collect::<Vec<_>>();
+    while by_server.iter().any(|findings| !findings.is_empty()) {
+        let row: Vec<(Option<&str>, Finding)> = found
+            .servers
+            .iter()
+            .zip(&mut by_server)
+            .filter(|(_, findings)| !findings.is_empty())
+            .map(|(server, findings)| (server.node.as_deref(), findings.remove(0)))
+            .collect();
+        let is_same = row.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        let shown = if is_same { 1 } else { row.len() };
+        findings.extend(row.into_iter().take(shown).map(|(node, finding)| match node {
+            Some(node) if !is_same => {
+                Finding { what: format!("{} of {node}", finding.what), ..finding }
+            }
+            _ => finding,
+        }));
+    }
+    findings
+}
+
+/// Nothing to say of a single server.
+fn judge_slots(found: &Survey) -> Option<Finding> {
+    found.servers.iter().any(|server| server.node.is_some()).then(|| {
+        let masters = found.servers.len();
+        match found.unserved_slots {
+            0 => Finding::ok("cluster", format!("all slots, on {masters} masters")),
+            slots => Finding::fail(
+                "cluster",
+                format!("{slots} slots are served by none of {masters} masters"),
+                "redis-cli --cluster check, and fix, tell and mend that",
+            ),
+        }
+    })
 }
 
 fn judge_server(found: &Probe) -> Vec<Finding> {
@@ -91,8 +130,8 @@ fn judge_server(found: &Probe) -> Vec<Finding> {
 
 fn judge_kind(found: &Probe, server: String) -> Finding {
     let major: Option<u32> = found.version.split('.').next().and_then(|text| text.parse().ok());
-    if found.cluster {
-        let advice = "this version writes to a single Redis, or to the primary behind Sentinel";
+    if found.cluster && found.node.is_none() {
+        let advice = "it does not tell where the slots are: grant its user +cluster|slots";
         Finding::fail("server", server, advice)
     } else if found.role == "slave" {
         Finding::fail("server", server, "a replica takes no writes: name the primary in redis.url")
@@ -153,6 +192,7 @@ mod tests {
 
     fn good() -> Probe {
         Probe {
+            node: None,
             server: "redis".into(),
             version: "7.2.4".into(),
             mode: "standalone".into(),
@@ -184,6 +224,8 @@ mod tests {
         check(Probe { server: "valkey".into(), version: "8.0.1".into(), ..good() }, &[]);
         check(Probe { version: "6.2.14".into(), ..good() }, &[("server", Fail)]);
         check(Probe { cluster: true, ..good() }, &[("server", Fail)]);
+        let node = Some("h:1".to_owned());
+        check(Probe { cluster: true, node, ..good() }, &[]);
         check(Probe { role: "slave".into(), ..good() }, &[("server", Fail)]);
         check(Probe { maxmemory_policy: "allkeys-lru".into(), ..good() }, &[("memory", Warn)]);
         check(Probe { maxmemory_policy: "volatile-ttl".into(), ..good() }, &[]);
@@ -191,6 +233,30 @@ mod tests {
         check(lazyfree(Some(false)), &[("lazyfree-lazy-server-del", Warn)]);
         check(lazyfree(None), &[]);
         check(Probe { refused: Some("NOPERM rename".into()), ..good() }, &[("rights", Fail)]);
+    }
+
+    #[test]
+    fn masters_are_told_apart_where_they_differ() {
+        let server = |port: u16, policy: &str| Probe {
+            node: Some(format!("h:{port}")),
+            cluster: true,
+            maxmemory_policy: policy.into(),
+            latency: Duration::from_millis(u64::from(port)),
+            ..good()
+        };
+        let servers =
+            vec![server(1, "noeviction"), server(2, "allkeys-lru"), server(3, "noeviction")];
+        let of = |unserved_slots| judge(&Survey { servers: servers.clone(), unserved_slots });
+        let whats: Vec<String> = of(0).into_iter().map(|finding| finding.what).collect();
+        assert_eq!(
+            whats.join(", "),
+            "cluster, server of h:1, server of h:2, server of h:3, memory of h:1, memory of h:2, \
+             memory of h:3, lazyfree-lazy-server-del, rights"
+        );
+        assert_eq!(of(0)[0].verdict, Verdict::Ok);
+        assert_eq!(of(9)[0].verdict, Verdict::Fail);
+        let single = Survey { servers: vec![good()], unserved_slots: 0 };
+        assert_eq!(judge(&single), judge_server(&good()));
     }
 
     #[test]

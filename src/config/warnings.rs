@@ -23,10 +23,13 @@ impl Config {
             .iter()
             .any(|place| self.redis.url.expose().contains(place));
         let has_password = !self.redis.password.is_empty() || self.redis.url.expose().contains('@');
-        if self.redis.url.expose().starts_with("redis://") && is_remote && has_password {
+        let is_plain = ["redis://", "redis+sentinel://"]
+            .iter()
+            .any(|scheme| self.redis.url.expose().starts_with(scheme));
+        if is_plain && is_remote && has_password {
             warnings.push(
-                "the Redis password crosses the network in the clear (redis.url begins with \
-                       redis://, not rediss://)",
+                "the Redis password crosses the network in the clear (redis.url does not \
+                       begin with rediss)",
             );
         }
         warnings.into_iter().map(str::to_owned).collect()

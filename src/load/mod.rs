@@ -65,6 +65,8 @@ pub mod oracle;
 
 pub mod read_back;
 
+mod server;
+
 pub mod observed;
 
 pub mod closed;

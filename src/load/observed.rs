@@ -9,6 +9,7 @@ use redis::{Commands, Connection, ConnectionLike, FromRedisValue};
 use super::kind::Kind;
 use super::oracle::definitions::{Definitions, Metric};
 use super::oracle::window::SketchOf;
+use super::server;
 
 /// Names of keys, spelled out from the documentation.
 #[derive(Clone, Debug)]
@@ -122,8 +123,8 @@ pub trait Observed {
 const SETTLE: Duration = Duration::from_millis(100);
 const SETTLE_ATTEMPTS: usize = 20;
 
-/// A single Redis server. All compared keys lie in one slot, so one node of a cluster is
-/// enough as well: the one that serves the slot of the prefix.
+/// One Redis server. All compared keys lie in one slot, so one master of a Cluster is enough as
+/// well: the one that serves the slot of the prefix.
 pub struct RedisObserved {
     connection: Connection,
 }
@@ -140,11 +141,9 @@ pub struct LatestSnapshot {
 }
 
 impl RedisObserved {
-    pub fn connect(url: &str) -> anyhow::Result<Self> {
-        let client = redis::Client::open(url).context("read the Redis URL")?;
-        let connection = client
-            .get_connection_with_timeout(Duration::from_secs(10))
-            .context("connect to Redis")?;
+    /// `url` as in `redis.url` of the daemon.
+    pub fn connect(url: &str, prefix: &str) -> anyhow::Result<Self> {
+        let connection = server::connect(url, prefix).context("connect to Redis")?;
         connection
             .set_read_timeout(Some(Duration::from_secs(60)))
             .context("set the Redis read timeout")?;

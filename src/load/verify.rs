@@ -71,7 +71,7 @@ impl<'a> Verification<'a> {
     /// Connects to Redis and reads what the daemon was asked for.
     pub fn begin(options: &'a VerifyOptions) -> anyhow::Result<Self> {
         let keys = Keys { prefix: options.prefix.clone() };
-        let mut redis = RedisObserved::connect(&options.redis_url)?;
+        let mut redis = RedisObserved::connect(&options.redis_url, &options.prefix)?;
         let mut definitions = match &options.definitions {
             Some(path) => Definitions::parse(
                 &std::fs::read_to_string(path)

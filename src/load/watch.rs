@@ -48,7 +48,7 @@ pub fn watch(
                     has_complained = true;
                 }
                 std::thread::sleep(RETRY_AFTER);
-                if let Ok(again) = RedisObserved::connect(&options.redis_url) {
+                if let Ok(again) = RedisObserved::connect(&options.redis_url, &options.prefix) {
                     redis = again;
                 }
             }

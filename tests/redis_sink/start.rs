@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nazar::config::Secret;
 use nazar::pipeline::view::Flush;
-use nazar::sinks::redis::admin::{probe, reset};
+use nazar::sinks::redis::admin::{reset, survey};
 use nazar::sinks::redis::error::{ErrorClass, RedisSinkError};
 use nazar::time::{EventTime, Span};
 use redis::Client;
@@ -241,7 +241,7 @@ async fn a_read_only_user_can_read_and_a_writer_needs_little() {
     (settings.username, settings.password) = ("writer".into(), Secret::new("pw2"));
     let mut sink = open(&settings).await;
     sink.publish(&minute(1, &[("a", 3)])).await.unwrap();
-    let found = probe(&settings).await.unwrap();
+    let found = survey(&settings).await.unwrap().servers.remove(0);
     assert_eq!((found.refused, found.lazyfree_lazy_server_del), (None, None));
 
     let url = format!("redis://reader:pw1@127.0.0.1:{}/", server.port);
@@ -261,29 +261,22 @@ async fn a_read_only_user_can_read_and_a_writer_needs_little() {
     let refused = open_as(&small, definitions(&[60]), "hash-1", "token-1").await.err().unwrap();
     assert_eq!(refused.class(), Some(ErrorClass::Auth), "{refused}");
     small.password = Secret::new("wrong");
-    let refused = probe(&small).await.unwrap_err();
+    let refused = survey(&small).await.unwrap_err();
     assert_eq!(refused.class(), Some(ErrorClass::Auth), "{refused}");
 }
 
 #[tokio::test]
 async fn the_probe_tells_what_it_found() {
     let server = Server::with(&["--maxmemory", "200mb", "--maxmemory-policy", "allkeys-lru"]);
-    let found = probe(&config(&server)).await.unwrap();
+    let found = survey(&config(&server)).await.unwrap().servers.remove(0);
     assert_eq!((found.server.as_str(), found.mode.as_str()), ("redis", "standalone"));
     assert_eq!((found.maxmemory_bytes, found.lazyfree_lazy_server_del), (200 << 20, Some(false)));
     assert_eq!(found.refused, None);
     assert_eq!(found.warnings().len(), 2, "{:?}", found.warnings());
     assert_eq!(server.ask::<u64>("DBSIZE"), 0, "a probe leaves nothing behind");
     server.ask::<()>("ACL SETUSER default -rename");
-    let found = probe(&config(&server)).await.unwrap();
+    let found = survey(&config(&server)).await.unwrap().servers.remove(0);
     assert!(found.refused.unwrap().contains("rename"));
-}
-
-#[tokio::test]
-async fn cluster_mode_is_refused_by_name() {
-    let server = Server::with(&["--cluster-enabled", "yes"]);
-    let refused = open_as(&config(&server), definitions(&[60]), "h", "t").await.err().unwrap();
-    assert!(matches!(refused, RedisSinkError::Cluster), "{refused}");
 }
 
 #[tokio::test]
@@ -359,7 +352,7 @@ async fn tls_trusts_the_given_authority_only() {
     ]);
     let mut settings = config(&server);
     settings.url = Secret::new(format!("rediss://localhost:{tls_port}/"));
-    let refused = probe(&settings).await.unwrap_err();
+    let refused = survey(&settings).await.unwrap_err();
     assert!(refused.to_string().to_lowercase().contains("certificate"), "{refused}");
     settings.tls_ca_file = Some(path("ca.pem").into());
     let opened = tokio::time::timeout(Duration::from_secs(5), open(&settings)).await;

@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redis::IntoConnectionInfo;
 use tracing_subscriber::EnvFilter;
 
 use super::{Rules, hint};
 use crate::config::Config;
 use crate::config::error::listed;
+use crate::sinks::redis::address::Address;
 
-const SCHEMES: [&str; 4] = ["redis", "rediss", "redis+unix", "unix"];
+const SCHEMES: [&str; 6] =
+    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+unix", "unix"];
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
@@ -57,14 +58,17 @@ fn check_url(config: &Config, rules: &mut Rules<'_>) {
         );
     }
     // The reason is not shown: it may quote the URL.
-    let Ok(info) = url.into_connection_info() else {
+    let Some(place) =
+        Address::parse(url).ok().and_then(|address| address.places.into_iter().next())
+    else {
         return rules.refuse(
             key,
-            "is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other \
-             than letters and digits in user and password percent-encoded",
+            "is not a Redis URL; write redis://[user:password@]host:6379[/db], several nodes of a \
+             Cluster with commas, or redis+sentinel://host:26379,…/name; characters other than \
+             letters and digits in user and password percent-encoded",
         );
     };
-    let settings = info.redis_settings();
+    let settings = place.redis_settings();
     let password_twice = settings.password().is_some() && !redis.password.is_empty();
     rules.refuse_if(
         password_twice,
@@ -84,10 +88,10 @@ fn check_url(config: &Config, rules: &mut Rules<'_>) {
         "redis.username",
         "has no password: set redis.password or redis.password_file",
     );
-    if redis.tls_ca_file.is_some() && scheme != Some("rediss") {
+    if redis.tls_ca_file.is_some() && !scheme.is_some_and(|scheme| scheme.starts_with("rediss")) {
         rules.refuse(
             "redis.tls_ca_file",
-            "has no effect without TLS: redis.url must begin with rediss://",
+            "has no effect without TLS: redis.url must begin with rediss:// or rediss+sentinel://",
         );
     }
 }

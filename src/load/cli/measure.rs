@@ -12,7 +12,7 @@ use crate::load::watch::WatchOptions;
 
 #[derive(Clone, Debug, Args)]
 pub struct MeasureArgs {
-    /// Watch in this Redis when records become visible: redis://, rediss:// or redis+unix://
+    /// Watch in this Redis when records become visible: an address as in `redis.url` of the daemon
     #[arg(long, value_name = "URL", env = "NAZAR_LOAD_REDIS", hide_env_values = true)]
     pub redis: Option<String>,
     /// The daemon's key prefix

@@ -15,7 +15,7 @@ pub struct VerifyArgs {
     pub directory: PathBuf,
     #[command(flatten)]
     pub kafka: KafkaArgs,
-    /// Redis: redis://, rediss:// or redis+unix://
+    /// Redis, any node of a Cluster, or Sentinels, as in `redis.url` of the daemon
     #[arg(
         long,
         value_name = "URL",

@@ -42,7 +42,7 @@ pub fn write(
 ) -> anyhow::Result<Written> {
     let schedule = &traffic.workload.schedule;
     let redis = match &options.measure.watch {
-        Some(watch) => Some(RedisObserved::connect(&watch.redis_url)?),
+        Some(watch) => Some(RedisObserved::connect(&watch.redis_url, &watch.prefix)?),
         None => None,
     };
     let feed = Feed::start(traffic.workload.clone(), traffic.threads);

@@ -9,14 +9,26 @@ use redis::aio::MultiplexedConnection;
 use super::connection::Connector;
 use super::error::{ErrorClass, RedisSinkError, Refusal};
 use super::keys::Keys;
+use super::link::Link;
 use crate::config::RedisConfig;
 
 /// Keys asked for per step of a scan.
 const SCAN_COUNT: usize = 1000;
 
+/// Everything that holds keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// One, or the masters of a Cluster.
+    pub servers: Vec<Probe>,
+    /// Slots of a Cluster that nobody serves.
+    pub unserved_slots: usize,
+}
+
 /// What a server says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
+    /// Its address, where there are several.
+    pub node: Option<String>,
     /// `redis` or `valkey`.
     pub server: String,
     pub version: String,
@@ -37,7 +49,19 @@ pub struct Probe {
 }
 
 impl Probe {
-    pub(super) async fn ask(connection: &mut MultiplexedConnection) -> Result<Probe, RedisError> {
+    /// All that hold keys, one after the other.
+    pub(super) async fn ask_all(link: &Link) -> Result<Vec<Probe>, RedisError> {
+        let mut probes = Vec::new();
+        for (node, mut connection) in link.servers().await? {
+            probes.push(Probe::ask(node, &mut connection).await?);
+        }
+        Ok(probes)
+    }
+
+    async fn ask(
+        node: Option<String>,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Probe, RedisError> {
         let start = Instant::now();
         redis::cmd("PING").exec_async(connection).await?;
         let latency = start.elapsed();
@@ -52,6 +76,7 @@ impl Probe {
         let lazyfree = lazyfree.ok().and_then(|values| values.into_values().next());
         let valkey = info.get("valkey_version");
         Ok(Probe {
+            node,
             server: if valkey.is_some() { "valkey" } else { "redis" }.to_owned(),
             version: valkey.map_or_else(|| text("redis_version"), |version| (*version).to_owned()),
             mode: info
@@ -94,26 +119,31 @@ impl Probe {
         if self.role == "slave" {
             warnings.push("redis is a replica: it takes no writes".to_owned());
         }
-        if self.cluster {
-            warnings.push("redis runs in Cluster mode, which is not supported yet".to_owned());
-        }
         if let Some(refused) = &self.refused {
             warnings.push(format!("the redis user may not do what the sink needs: {refused}"));
         }
-        warnings
+        match &self.node {
+            None => warnings,
+            Some(node) => warnings.into_iter().map(|text| format!("{node}: {text}")).collect(),
+        }
     }
 }
 
 /// Connects once and looks. Nothing is written.
-pub async fn probe(config: &RedisConfig) -> Result<Probe, RedisSinkError> {
+pub async fn survey(config: &RedisConfig) -> Result<Survey, RedisSinkError> {
     let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
     let mut connector = Connector::new(config)?;
-    let connection = connector.get().await.map_err(refused)?;
-    let mut probe = Probe::ask(connection).await.map_err(refused)?;
-    if let Err(error) = ask_rights(connection, &keys).await {
-        probe.refused = Some(error.to_string());
+    let link = connector.get().await.map_err(refused)?;
+    let mut servers = Vec::new();
+    for (node, mut connection) in link.servers().await.map_err(refused)? {
+        let mut probe = Probe::ask(node, &mut connection).await.map_err(refused)?;
+        if let Err(error) = ask_rights(&mut connection, &keys).await {
+            probe.refused = Some(error.to_string());
+        }
+        servers.push(probe);
     }
-    Ok(probe)
+    let unserved_slots = link.cluster().map_or(0, |cluster| cluster.unserved());
+    Ok(Survey { servers, unserved_slots })
 }
 
 /// Asks for every kind of command that the sink uses, without running one: Redis checks rights
@@ -158,7 +188,12 @@ async fn ask_rights(connection: &mut MultiplexedConnection, keys: &Keys) -> Resu
     // The sink has no need for it, so a user may lack this right: then the transaction is
     // discarded with the connection, which is closed after this.
     let _ = redis::cmd("DISCARD").exec_async(connection).await;
-    answers.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+    // Rights come before slots: a node that would send the command elsewhere grants it.
+    let granted = |answer: Result<redis::Value, RedisError>| match answer {
+        Err(error) if ErrorClass::of(&error) != ErrorClass::Moved => Err(error),
+        _ => Ok(()),
+    };
+    answers.into_iter().try_for_each(granted)
 }
 
 /// The token of the instance that writes under the prefix, and how long its lease lasts.
@@ -179,38 +214,46 @@ pub async fn lease(config: &RedisConfig) -> Result<Option<(String, Duration)>, R
 pub async fn reset(config: &RedisConfig) -> Result<u64, RedisSinkError> {
     let keys = Keys::new(&config.prefix).ok_or_else(|| super::invalid_prefix(&config.prefix))?;
     let mut connector = Connector::new(config)?;
-    let connection = connector.get().await.map_err(refused)?;
+    let link = connector.get().await.map_err(refused)?;
     let mut deleted = 0;
-    for pattern in keys.patterns() {
-        let mut cursor = "0".to_owned();
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(&cursor).arg(&["MATCH", &pattern, "COUNT"]).arg(SCAN_COUNT);
-            let (next, found): (String, Vec<Vec<u8>>) =
-                scan.query_async(connection).await.map_err(refused)?;
-            if !found.is_empty() {
-                // One command per key: they need not share a slot.
-                let mut pipeline = redis::pipe();
-                for key in &found {
-                    pipeline.cmd("UNLINK").arg(key);
-                }
-                let removed: Vec<u64> = pipeline.query_async(connection).await.map_err(refused)?;
-                deleted += removed.iter().sum::<u64>();
-            }
-            cursor = next;
-            if cursor == "0" {
-                break;
-            }
+    for (_, mut server) in link.servers().await.map_err(refused)? {
+        for pattern in keys.patterns() {
+            deleted += delete(link, &mut server, &pattern).await.map_err(refused)?;
         }
     }
     Ok(deleted)
 }
 
+/// Deletes what matches on one server. By the link, as a key may have moved since it was listed.
+async fn delete(
+    link: &mut Link,
+    server: &mut MultiplexedConnection,
+    pattern: &str,
+) -> Result<u64, RedisError> {
+    let mut deleted = 0;
+    let mut cursor = "0".to_owned();
+    loop {
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(&cursor).arg(&["MATCH", pattern, "COUNT"]).arg(SCAN_COUNT);
+        let (next, found): (String, Vec<Vec<u8>>) = scan.query_async(server).await?;
+        if !found.is_empty() {
+            // One command per key: they need not share a slot.
+            let mut pipeline = redis::pipe();
+            for key in &found {
+                pipeline.cmd("UNLINK").arg(key);
+            }
+            let removed: Vec<u64> = pipeline.query_async(link).await?;
+            deleted += removed.iter().sum::<u64>();
+        }
+        cursor = next;
+        if cursor == "0" {
+            return Ok(deleted);
+        }
+    }
+}
+
 /// The members of a set, asked for in steps.
-pub(super) async fn members(
-    connection: &mut MultiplexedConnection,
-    key: &str,
-) -> Result<Vec<String>, RedisError> {
+pub(super) async fn members(connection: &mut Link, key: &str) -> Result<Vec<String>, RedisError> {
     let mut members = Vec::new();
     let mut cursor = "0".to_owned();
     loop {
@@ -245,6 +288,7 @@ mod tests {
     #[test]
     fn warnings_name_the_setting_and_the_remedy() {
         let good = Probe {
+            node: None,
             server: "redis".into(),
             version: "7.2.4".into(),
             mode: "standalone".into(),

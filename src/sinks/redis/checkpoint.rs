@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError};
 
 use super::admin;
@@ -18,6 +17,7 @@ use super::connection::Connector;
 use super::content;
 use super::error::RedisSinkError;
 use super::keys::Keys;
+use super::link::Link;
 use super::scripts::{self, Answer, Scripts};
 use super::unix_millis;
 use crate::config::{RedisConfig, TopicsConfig};
@@ -88,7 +88,7 @@ impl RedisBlobs {
         Ok(self.judged(names)?.into_iter().map(BlobName::from).collect())
     }
 
-    async fn connection(&mut self) -> Result<MultiplexedConnection, RedisError> {
+    async fn connection(&mut self) -> Result<Link, RedisError> {
         self.connector.get().await.cloned()
     }
 

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-
 use super::content::{self, View};
 use super::keys::Place;
+use super::link::Link;
 use super::scripts::{self, Answer};
 use super::{Failure, KEYS_MAX, RedisSink, ttl_millis};
 use crate::event::Kind;
@@ -36,7 +35,7 @@ impl RedisSink {
     /// nothing of it is written.
     pub(super) async fn close(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         closed: &Arc<ClosedView>,
         part: &Part,
         report: &mut FlushReport,
@@ -49,6 +48,9 @@ impl RedisSink {
         let place = Place::Closed(end);
         let seq = self.lineage.issue();
         let mut views = Vec::new();
+        if part.boards.is_some() && self.settings.closed_keep > 0 {
+            self.windows[window].with_views.insert(end);
+        }
         // None is staged where it would expire at once.
         if let Some(ttl) = part.boards.filter(|ttl| !ttl.is_zero()) {
             let ttl = ttl_millis(ttl).max(1);
@@ -107,18 +109,43 @@ impl RedisSink {
         self.staged.clear();
         report.keys_written += 1 + views.len() as u64;
         if closed_keep > 0 {
-            for fallen in words.filter_map(|end| end.parse().ok()) {
-                let fallen = EventTime::from_millis(fallen);
-                report.keys_deleted += self.unlink_closed(connection, window, fallen).await?;
+            let fallen = words.filter_map(|end| end.parse().ok()).map(EventTime::from_millis);
+            let fallen: Vec<EventTime> = fallen.collect();
+            self.windows[window].with_views.extend(&fallen);
+            for end in fallen {
+                report.keys_deleted += self.unlink_closed(connection, window, end).await?;
             }
         }
         Ok(true)
     }
 
+    /// Removes what an attempt that failed has left: views of closed windows that the list of
+    /// ends does not name, or no more.
+    pub(super) async fn remove_fallen(
+        &mut self,
+        connection: &mut Link,
+        report: &mut FlushReport,
+    ) -> Result<(), Failure> {
+        for window in 0..self.windows.len() {
+            if self.windows[window].with_views.is_empty() {
+                continue;
+            }
+            let mut command = redis::cmd("ZRANGE");
+            command.arg(self.settings.keys.closed_ends(self.settings.label(window)));
+            let listed: Vec<i64> = command.arg(&[0, -1]).query_async(connection).await?;
+            let mut fallen = self.windows[window].with_views.clone();
+            fallen.retain(|end| !listed.contains(&end.millis()));
+            for end in fallen {
+                report.keys_deleted += self.unlink_closed(connection, window, end).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the views of a closed window that is no longer in the list of ends.
     async fn unlink_closed(
-        &self,
-        connection: &mut MultiplexedConnection,
+        &mut self,
+        connection: &mut Link,
         window: usize,
         end: EventTime,
     ) -> Result<u64, Failure> {
@@ -139,6 +166,7 @@ impl RedisSink {
             let removed: u64 = redis::cmd("UNLINK").arg(keys).query_async(connection).await?;
             deleted += removed;
         }
+        self.windows[window].with_views.remove(&end);
         Ok(deleted)
     }
 }

@@ -1,10 +1,10 @@
 //! Commands in pipelines of bounded size.
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError};
 
 use super::content::{Content, View};
 use super::error::Refusal;
+use super::link::Link;
 
 /// Members or fields per command: one command of more would hold Redis for too long, much
 /// smaller ones cost more in parsing.
@@ -15,16 +15,17 @@ const PAIRS_MAX: usize = 1000;
 const PIPELINE_BYTES: usize = 128 << 10;
 
 /// Commands on their way, sent as transactions: either a whole key arrives, with its TTL, or
-/// nothing of it. A key's commands are never split over two transactions.
+/// nothing of it. A key's commands are never split over two transactions. On a Cluster, keys of
+/// different slots arrive in any order, except around [`Batch::settle`].
 pub struct Batch<'c> {
-    connection: &'c mut MultiplexedConnection,
+    connection: &'c mut Link,
     pipeline: Pipeline,
     bytes: usize,
     bytes_total: u64,
 }
 
 impl<'c> Batch<'c> {
-    pub fn new(connection: &'c mut MultiplexedConnection) -> Self {
+    pub fn new(connection: &'c mut Link) -> Self {
         Batch { connection, pipeline: transaction(), bytes: 0, bytes_total: 0 }
     }
 
@@ -79,6 +80,25 @@ impl<'c> Batch<'c> {
     /// To be called between keys.
     pub async fn send_if_full(&mut self) -> Result<(), Refusal> {
         if self.bytes >= PIPELINE_BYTES { self.send().await } else { Ok(()) }
+    }
+
+    /// What follows has to stand after what came before. One server keeps the order anyway.
+    pub async fn settle(&mut self) -> Result<(), Refusal> {
+        if self.connection.is_cluster() { self.send().await } else { self.send_if_full().await }
+    }
+
+    /// One command with many arguments, in parts.
+    pub async fn in_parts(
+        &mut self,
+        name: &str,
+        key: &str,
+        arguments: &[&str],
+    ) -> Result<(), Refusal> {
+        for arguments in arguments.chunks(PAIRS_MAX) {
+            self.command(name, key, arguments);
+            self.send_if_full().await?;
+        }
+        Ok(())
     }
 
     async fn send(&mut self) -> Result<(), Refusal> {

@@ -2,7 +2,11 @@
 //!
 //! The redis crate's own manager does not reconnect on READONLY, so a failover behind one
 //! address would go unnoticed for ever; here the caller decides by [`ErrorClass`] and the
-//! next use connects anew, resolving the host name again.
+//! next use connects anew: it resolves the host name again, asks the Sentinels again, or asks
+//! the nodes of a Cluster again who serves what.
+//!
+//! Whether a server is a node of a Cluster is asked when connecting, so that one address does
+//! for both, and a single Redis pays one round trip a connection for it.
 //!
 //! [`ErrorClass`]: super::error::ErrorClass
 
@@ -10,13 +14,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-    TlsCertificates,
-};
+use redis::{ConnectionAddr, ErrorKind, RedisError};
 
+use super::address::{self, Address};
+use super::cluster::slots::{Node, SlotMap, slot};
+use super::cluster::{self, Cluster};
+use super::dial::Dialer;
 use super::error::RedisSinkError;
+use super::link::Link;
+use super::sentinel;
 use crate::config::RedisConfig;
 
 /// First wait after a failure. Doubled each time up to [`BACKOFF_MAX`].
@@ -26,82 +32,117 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// recovery, shorter would hammer a server that is coming up.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
+#[derive(Clone)]
 pub struct Connector {
-    client: Client,
-    settings: AsyncConnectionConfig,
-    live: Option<MultiplexedConnection>,
+    dialer: Dialer,
+    /// As configured; the one that answered last comes first.
+    address: Address,
+    /// The masters of the Cluster, when we looked last: one of them may be there when none of
+    /// those that are configured is.
+    known: Vec<ConnectionAddr>,
+    /// The slot of everything that changes together.
+    home: u16,
+    live: Option<Link>,
 }
 
 impl Connector {
     /// Reads the configuration and connects to nothing yet.
     pub fn new(config: &RedisConfig) -> Result<Connector, RedisSinkError> {
-        let client = client(config)?;
-        // The crate's default of 500 ms would call a slow server dead.
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(Some(config.response_timeout));
-        Ok(Connector { client, settings, live: None })
+        // The crate's messages say what is wrong without quoting the URL, which may hold a password.
+        let address = Address::parse(config.url.expose())
+            .map_err(|error| RedisSinkError::Config(format!("redis.url: {error}")))?;
+        let dialer = Dialer::new(config, &address)?;
+        let home = slot(config.prefix.as_bytes());
+        Ok(Connector { dialer, address, known: Vec::new(), home, live: None })
     }
 
     /// A second connector to the same place.
     pub fn another(&self) -> Connector {
-        Connector { client: self.client.clone(), settings: self.settings.clone(), live: None }
+        Connector { live: None, ..self.clone() }
     }
 
-    /// Host and port, or socket path: for logs, without credentials.
+    /// Hosts and ports, or socket path: for logs, without credentials.
     pub fn address(&self) -> String {
-        self.client.get_connection_info().addr().to_string()
+        self.address.describe()
     }
 
     /// The connection, made now if there is none.
-    pub async fn get(&mut self) -> Result<&mut MultiplexedConnection, RedisError> {
+    pub async fn get(&mut self) -> Result<&mut Link, RedisError> {
         if self.live.is_none() {
-            // The connection timeout bounds all of it: name, socket, TLS, login.
-            let connect = self.client.get_multiplexed_async_connection_with_config(&self.settings);
-            self.live = Some(connect.await?);
+            self.live = Some(self.connect().await?);
         }
         Ok(self.live.as_mut().expect("it was set above"))
+    }
+
+    /// Whether the connection, if there is one, is to a Cluster.
+    pub fn is_cluster(&self) -> bool {
+        self.live.as_ref().is_some_and(Link::is_cluster)
     }
 
     /// Forgets the connection: the next use makes a new one.
     pub fn disconnect(&mut self) {
         self.live = None;
     }
+
+    async fn connect(&mut self) -> Result<Link, RedisError> {
+        if let Some(name) = &self.address.master_name {
+            let (_, connection) =
+                sentinel::master(&self.dialer, &mut self.address.places, name).await?;
+            return Ok(Link::Single(connection));
+        }
+        let configured: Vec<ConnectionAddr> =
+            self.address.places.iter().map(|place| place.addr().clone()).collect();
+        let mut failure = None;
+        for (index, addr) in configured.iter().chain(&self.known).enumerate() {
+            match self.connect_to(addr).await {
+                Ok(link) => {
+                    if let Some(places) = self.address.places.get_mut(..=index) {
+                        places.rotate_right(1);
+                    }
+                    if let Some(cluster) = link.cluster() {
+                        let masters = cluster.masters();
+                        self.known = masters.iter().map(|node| self.dialer.addr(node)).collect();
+                    }
+                    return Ok(link);
+                }
+                // The first is the one that a person looks for in the log.
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no address").into()))
+    }
+
+    async fn connect_to(&self, addr: &ConnectionAddr) -> Result<Link, RedisError> {
+        let mut connection = self.dialer.dial(addr).await?;
+        let teller = address::node(addr);
+        match ask_slots(&mut connection, teller.as_ref()).await? {
+            Some(map) => {
+                let teller = teller.map(|node| (node, connection));
+                Ok(Link::Cluster(Cluster::new(self.dialer.clone(), self.home, map, teller)))
+            }
+            None if self.address.places.len() > 1 => Err((
+                ErrorKind::InvalidClientConfig,
+                "redis.url names several servers, but this one is no node of a Cluster",
+                addr.to_string(),
+            )
+                .into()),
+            None => Ok(Link::Single(connection)),
+        }
+    }
 }
 
-fn client(config: &RedisConfig) -> Result<Client, RedisSinkError> {
-    // The crate's messages say what is wrong without quoting the URL, which may hold a password.
-    let refuse = |error: RedisError| RedisSinkError::Config(format!("redis.url: {error}"));
-    let info: ConnectionInfo = config.url.expose().into_connection_info().map_err(refuse)?;
-    let mut login = info.redis_settings().clone();
-    if !config.username.is_empty() {
-        login = login.set_username(&config.username);
-    }
-    if !config.password.expose().is_empty() {
-        login = login.set_password(config.password.expose());
-    }
-    let tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-    if tls {
-        // Without a provider the TLS library panics at the first connection. An error here means
-        // that one is installed already, which will do as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let tcp = TcpSettings::default().set_nodelay(true);
-    let info = info.set_redis_settings(login).set_tcp_settings(tcp);
-    match &config.tls_ca_file {
-        None => Client::open(info).map_err(refuse),
-        Some(_) if !tls => Err(RedisSinkError::Config(
-            "redis.tls_ca_file is set, but redis.url does not begin with rediss://".to_owned(),
-        )),
-        Some(path) => {
-            let certificate = std::fs::read(path).map_err(|error| {
-                RedisSinkError::Config(format!("redis.tls_ca_file {}: {error}", path.display()))
-            })?;
-            let certificates = TlsCertificates { client_tls: None, root_cert: Some(certificate) };
-            Client::build_with_tls(info, certificates).map_err(|error| {
-                RedisSinkError::Config(format!("redis.tls_ca_file {}: {error}", path.display()))
-            })
-        }
+/// `None`: it is no node of a Cluster, or does not let us ask.
+async fn ask_slots(
+    connection: &mut MultiplexedConnection,
+    teller: Option<&Node>,
+) -> Result<Option<SlotMap>, RedisError> {
+    // By a socket, other nodes cannot be reached.
+    let Some(teller) = teller else { return Ok(None) };
+    match cluster::ask_slots(connection, teller).await {
+        Ok(map) => Ok(Some(map)),
+        // Without Cluster mode, behind a proxy, or with a user who may not.
+        Err(error) if matches!(error.code(), Some("ERR" | "NOPERM")) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

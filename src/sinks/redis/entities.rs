@@ -59,6 +59,14 @@ pub struct Plan {
     pub unchanged: u64,
 }
 
+impl Plan {
+    /// Those whose change is such.
+    pub fn keys(&self, is_such: impl Fn(&Change) -> bool) -> Vec<&str> {
+        let such = self.changes.iter().filter(|(_, change)| is_such(change));
+        such.map(|(key, _)| key.as_str()).collect()
+    }
+}
+
 impl Entities {
     pub fn new(windows: usize) -> Self {
         Entities { known: HashMap::new(), written: vec![false; windows] }
@@ -133,6 +141,15 @@ impl Entities {
             // A hash of an earlier run stays one until it is known to be replaced.
             if !entity.stale || *change != Change::Delete {
                 entity.says[window] = Says::Unknown;
+            }
+        }
+    }
+
+    /// Some hashes may be gone or old: all are written again.
+    pub fn distrust(&mut self) {
+        for says in self.known.values_mut().flat_map(|entity| &mut entity.says) {
+            if *says != Says::Nothing {
+                *says = Says::Unknown;
             }
         }
     }

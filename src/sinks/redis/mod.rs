@@ -35,6 +35,8 @@ mod shadow;
 
 mod entities;
 
+mod witness;
+
 mod commands;
 
 mod scripts;
@@ -44,6 +46,16 @@ mod lineage;
 pub mod lease;
 
 pub mod checkpoint;
+
+pub mod address;
+
+mod dial;
+
+pub mod cluster;
+
+mod sentinel;
+
+mod link;
 
 mod connection;
 
@@ -75,6 +87,7 @@ mod single;
 
 mod session;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -92,6 +105,7 @@ use self::remembered::Remembered;
 use self::restore::Recovery;
 use self::scripts::Scripts;
 use self::shadow::Shadow;
+use self::witness::Witnesses;
 use super::{FlushReport, Sink};
 use crate::config::{
     EntityHashes, FieldsConfig, LimitsConfig, REMEMBERED_BYTES_MAX, RedisConfig, TopicsConfig,
@@ -118,6 +132,8 @@ pub struct RedisSink {
     synced: bool,
     windows: Vec<WindowState>,
     entities: Entities,
+    /// Of a Cluster's masters; without one, nobody.
+    witnesses: Witnesses,
     /// What is written again when Redis loses it.
     remembered: Remembered,
     /// While a loss is being made good.
@@ -156,6 +172,8 @@ struct WindowState {
     uniques: Shadow,
     history: Stream,
     closed_through: Option<EventTime>,
+    /// Closed windows of this size that may have views of their own, by their ends.
+    with_views: BTreeSet<EventTime>,
 }
 
 /// A time without a successful exchange.
@@ -233,6 +251,7 @@ impl RedisSink {
             synced: false,
             windows: (0..windows).map(|_| WindowState::default()).collect(),
             entities: Entities::new(windows),
+            witnesses: Witnesses::default(),
             remembered: Remembered::new(windows, config.closed_keep, REMEMBERED_BYTES_MAX),
             recovery: None,
             keeper: None,
@@ -351,7 +370,7 @@ impl RedisSink {
             Failure::Stale(cause) => (None, cause.to_owned()),
             Failure::Refused(refusal) => {
                 let class = refusal.class();
-                if class == ErrorClass::Moved {
+                if class == ErrorClass::Moved && !self.connector.is_cluster() {
                     return Err(self.give_up(RedisSinkError::Cluster));
                 }
                 if !class.is_transient() {

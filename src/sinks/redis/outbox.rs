@@ -78,12 +78,12 @@ pub use owner::{Append, Outboxes};
 use std::fmt;
 use std::str::FromStr;
 
-use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError};
 
 use super::connection::Connector;
 use super::error::{RedisSinkError, Refusal};
 use super::keys::Keys;
+use super::link::Link;
 use crate::config::{RedisConfig, TopicsConfig};
 use crate::pipeline::delivery::Partition;
 
@@ -154,7 +154,7 @@ impl Slots {
     /// One exchange. A connection that failed is thrown away if its error says so.
     async fn ask<T>(
         &mut self,
-        exchange: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
+        exchange: impl AsyncFnOnce(&mut Link) -> Result<T, RedisError>,
     ) -> Result<T, Refusal> {
         let answer = match self.connector.get().await {
             Ok(connection) => exchange(connection).await,

@@ -23,7 +23,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use serde::Serialize;
 
 use self::plan::{Verdict, judge};
@@ -32,6 +31,7 @@ use super::connection::Connector;
 use super::error::{RedisSinkError, Refusal};
 use super::keys::Keys;
 use super::lease::Keeper;
+use super::link::Link;
 use super::scripts::{self, Answer, Scripts};
 use super::{admin, invalid_prefix, ttl_millis};
 use crate::config::RedisConfig;
@@ -105,7 +105,7 @@ pub async fn promote(
 }
 
 struct Promotion<'a> {
-    connection: MultiplexedConnection,
+    connection: Link,
     scripts: Scripts,
     token: String,
     live: Keys,

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-
 use super::closed::kept;
 use super::commands::Batch;
 use super::content::{self, Fields, View};
 use super::keys::Place;
+use super::link::Link;
 use super::scripts::{self, Answer};
 use super::shadow::Effects;
 use super::{Failure, KEYS_MAX, RedisSink, ttl_millis, unix_millis};
@@ -54,6 +53,9 @@ impl RedisSink {
             self.synced = true;
             return Ok(());
         }
+        if !flush.latest.is_empty() {
+            self.check_witnesses(&mut connection).await?;
+        }
         for latest in &flush.latest {
             self.publish_latest(&mut connection, latest, &flush.meta, report).await?;
         }
@@ -71,7 +73,7 @@ impl RedisSink {
 
     async fn publish_latest(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         latest: &LatestView,
         meta: &Meta,
         report: &mut FlushReport,
@@ -114,7 +116,7 @@ impl RedisSink {
     /// Runs the swap script. Views that are written stand under their staged names.
     async fn swap(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         swap: &Swap,
         meta: &Meta,
     ) -> Result<(), Failure> {
@@ -153,7 +155,7 @@ impl RedisSink {
     /// Writes views under temporary names, with the TTL that they keep when they go live.
     pub(super) async fn stage(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         seq: u64,
         views: &[&View<'_>],
         ttl_millis: u64,
@@ -172,7 +174,7 @@ impl RedisSink {
     /// Renews the TTL of unchanged keys. One that is gone is written again when next due.
     pub(super) async fn refresh(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         keys: &[String],
         ttl: Duration,
         shadow: impl Fn(&mut RedisSink) -> &mut super::shadow::Shadow,

@@ -11,13 +11,13 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use tracing::warn;
 
 use super::closed::Part;
 use super::content::{self, View};
 use super::history::Stream;
 use super::keys::Place;
+use super::link::Link;
 use super::remembered::Published;
 use super::{Failure, KEYS_MAX, RedisSink};
 use crate::sinks::FlushReport;
@@ -48,7 +48,7 @@ impl RedisSink {
     /// what this one has written.
     pub(super) async fn recover(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         report: &mut FlushReport,
     ) -> Result<(), Failure> {
         let Some(recovery) = &self.recovery else { return Ok(()) };
@@ -85,7 +85,7 @@ impl RedisSink {
 
     async fn restore(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         one: &Published,
         report: &mut FlushReport,
     ) -> Result<(), Failure> {
@@ -111,7 +111,7 @@ impl RedisSink {
     /// key is missing that would live on.
     async fn look_at(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         one: &Published,
         ttl: Duration,
     ) -> Result<(HashSet<String>, bool), Failure> {
@@ -142,7 +142,7 @@ impl RedisSink {
 
     async fn existing(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         keys: &[String],
     ) -> Result<HashSet<String>, Failure> {
         let mut existing = HashSet::new();

@@ -5,10 +5,10 @@
 //! before its first write. The `#!lua` line lets Redis refuse a script as a whole when memory
 //! is full or the server is a replica, instead of half-way through.
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script, ScriptInvocation};
 
 use super::error::{ErrorClass, RedisSinkError};
+use super::link::Link;
 
 pub struct Scripts {
     pub claim: Script,
@@ -88,7 +88,7 @@ impl Answer {
 /// Runs a script by its hash, loading it where the server does not know it (any more).
 pub async fn run(
     invocation: &ScriptInvocation<'_>,
-    connection: &mut MultiplexedConnection,
+    connection: &mut Link,
 ) -> Result<Answer, RedisError> {
     invocation.invoke_async(connection).await.map(Answer::parse)
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Value};
 use tracing::{info, warn};
 
@@ -13,8 +12,10 @@ use super::content;
 use super::error::{RedisSinkError, Refusal};
 use super::history::Stream;
 use super::lineage::{Stored, Verdict};
+use super::link::Link;
 use super::schema;
 use super::scripts::{self, Answer};
+use super::witness::Witnesses;
 use super::{Failure, Keeper, RedisSink, WindowState, ttl_millis};
 use crate::pipeline::merge::Predecessor;
 use crate::sinks::FlushReport;
@@ -26,12 +27,12 @@ type Entries = Vec<(String, Vec<String>)>;
 impl RedisSink {
     pub(super) async fn try_claim(&mut self) -> Result<(), Failure> {
         let mut connection = self.connector.get().await?.clone();
-        let probe = Probe::ask(&mut connection).await?;
-        if probe.cluster {
+        let servers = Probe::ask_all(&connection).await?;
+        if !connection.is_cluster() && servers.iter().any(|server| server.cluster) {
             return Err(Failure::Fatal(RedisSinkError::Cluster));
         }
         if !std::mem::replace(&mut self.has_warned, true) {
-            probe.warnings().iter().for_each(|warning| warn!("{warning}"));
+            servers.iter().flat_map(Probe::warnings).for_each(|warning| warn!("{warning}"));
         }
         self.take(&mut connection, true).await?;
         self.read_closed(&mut connection).await?;
@@ -40,10 +41,12 @@ impl RedisSink {
         let (keys, token) = (&self.settings.keys, self.lineage.token.as_str().into());
         self.keeper =
             Some(Keeper::start(self.connector.another(), keys, token, self.settings.lease));
+        let first = servers.first();
         info!(
             address = self.connector.address(),
-            server = probe.server,
-            version = probe.version,
+            server = first.map(|server| server.server.as_str()),
+            version = first.map(|server| server.version.as_str()),
+            masters = servers.len(),
             prefix = self.settings.prefix,
             "redis is ready"
         );
@@ -67,7 +70,7 @@ impl RedisSink {
     /// Finds out what became of the last attempt, and whether Redis still holds what we wrote.
     pub(super) async fn sync(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         report: &mut FlushReport,
     ) -> Result<(), Failure> {
         let stored = self.read_stored(connection).await?;
@@ -85,15 +88,13 @@ impl RedisSink {
         }
         self.read_closed(connection).await?;
         self.discard_staged(connection).await?;
-        self.recover(connection, report).await
+        self.recover(connection, report).await?;
+        self.remove_fallen(connection, report).await
     }
 
     /// Removes temporary keys that nothing will rename any more. If a script of a lost
     /// connection still needs them, it finds them gone and writes nothing.
-    pub(super) async fn discard_staged(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn discard_staged(&mut self, connection: &mut Link) -> Result<(), Failure> {
         let mut batch = Batch::new(connection);
         for key in &self.staged {
             batch.command("UNLINK", key, &[]);
@@ -118,7 +119,7 @@ impl RedisSink {
     /// `strict`: refuse another configuration or an ended run, as a start must.
     pub(super) async fn take(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         strict: bool,
     ) -> Result<(), Failure> {
         let settings = &self.settings;
@@ -162,10 +163,7 @@ impl RedisSink {
         self.load_indexes(connection).await
     }
 
-    async fn load_indexes(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Failure> {
+    async fn load_indexes(&mut self, connection: &mut Link) -> Result<(), Failure> {
         for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
             let index = self.settings.keys.uniques_index(&window.label);
             let keys: Vec<String> = admin::members(connection, &index).await?;
@@ -175,10 +173,11 @@ impl RedisSink {
         let index = self.settings.keys.entities_index();
         let keys: Vec<String> = admin::members(connection, &index).await?;
         self.entities.load(keys, Instant::now());
+        self.witnesses = Witnesses::default();
         Ok(())
     }
 
-    async fn read_stored(&self, connection: &mut MultiplexedConnection) -> Result<Stored, Failure> {
+    async fn read_stored(&self, connection: &mut Link) -> Result<Stored, Failure> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.settings.keys.meta()).arg(&["leader", "seq"]);
         let (leader, seq): (Option<String>, Option<String>) =
@@ -186,10 +185,7 @@ impl RedisSink {
         Ok(Stored { leader, seq: seq.and_then(|seq| seq.parse().ok()) })
     }
 
-    async fn read_predecessor(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Failure> {
+    async fn read_predecessor(&mut self, connection: &mut Link) -> Result<(), Failure> {
         let windows = &self.settings.definitions.windows;
         let mut command = redis::cmd("HMGET");
         command.arg(self.settings.keys.meta()).arg(&["group_watermark", "events_after_close"]);
@@ -217,10 +213,7 @@ impl RedisSink {
     }
 
     /// How far windows were closed: by the history, which decides what is skipped, and by meta.
-    pub(super) async fn read_closed(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Failure> {
+    pub(super) async fn read_closed(&mut self, connection: &mut Link) -> Result<(), Failure> {
         let keys = &self.settings.keys;
         for (state, window) in self.windows.iter_mut().zip(&self.settings.definitions.windows) {
             let history = keys.history(&window.label);
@@ -243,10 +236,7 @@ impl RedisSink {
     }
 
     /// What the stored definitions and ours differ in; empty if those stored cannot be read.
-    async fn changes(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Vec<schema::Change>, Failure> {
+    async fn changes(&self, connection: &mut Link) -> Result<Vec<schema::Change>, Failure> {
         let mut command = redis::cmd("HGET");
         command.arg(self.settings.keys.schema()).arg("definitions");
         let stored: Option<String> = command.query_async(connection).await?;
@@ -256,10 +246,7 @@ impl RedisSink {
 }
 
 /// How long a history is and has ever been.
-async fn read_stream(
-    connection: &mut MultiplexedConnection,
-    key: &str,
-) -> Result<Stream, RedisError> {
+async fn read_stream(connection: &mut Link, key: &str) -> Result<Stream, RedisError> {
     let entries: u64 = redis::cmd("XLEN").arg(key).query_async(connection).await?;
     if entries == 0 {
         // XINFO would call it an error. What was removed by hand is not lost.

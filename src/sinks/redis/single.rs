@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
+use tracing::warn;
 
 use super::commands::Batch;
 use super::content::{self, Content, View};
 use super::entities::Change;
 use super::keys::Place;
+use super::link::Link;
+use super::witness::Witnesses;
 use super::{Failure, KEYS_MAX, RedisSink, scripts, ttl_millis};
 use crate::event::Metric;
 use crate::pipeline::view::LatestView;
@@ -20,7 +22,7 @@ const PUT_BYTES: usize = 256 << 10;
 impl RedisSink {
     pub(super) async fn publish_entity_uniques(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         latest: &LatestView,
         ttl: Duration,
         report: &mut FlushReport,
@@ -49,7 +51,7 @@ impl RedisSink {
     /// Writes and removes values of single entities, in fenced chunks.
     pub(super) async fn put(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         index: &str,
         write: &[View<'_>],
         remove: &[String],
@@ -78,7 +80,7 @@ impl RedisSink {
 
     async fn put_chunk(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         index: &str,
         values: &[(&str, &[u8])],
         remove: &[String],
@@ -101,7 +103,7 @@ impl RedisSink {
 
     pub(super) async fn publish_entity_hashes(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         latest: &LatestView,
         seq: u64,
         report: &mut FlushReport,
@@ -120,23 +122,27 @@ impl RedisSink {
             ttl / 2,
         );
         self.entities.doubt(&plan, window, now);
+        // Until all is written, nobody can say what a node should hold.
+        let mut witnesses = std::mem::take(&mut self.witnesses);
         let names: Vec<String> =
             Metric::ALL.iter().map(|metric| format!("{}.{label}", metric.name())).collect();
         let index = settings.keys.entities_index();
+        let cluster = connection.cluster().cloned();
         let mut batch = Batch::new(connection);
+        // The index names a hash before it stands and until it is gone: what it does not name,
+        // no later run would remove.
+        let is_new = |change: &Change| matches!(change, Change::Write { index: true, .. });
+        batch.in_parts("SADD", &index, &plan.keys(is_new)).await?;
+        batch.settle().await?;
         for (key, change) in &plan.changes {
             match change {
                 Change::Delete => {
                     batch.command("UNLINK", key, &[]);
-                    batch.command("SREM", &index, &[key]);
                     report.keys_deleted += 1;
                 }
-                Change::Write { afresh, index: new, metrics } => {
+                Change::Write { afresh, metrics, .. } => {
                     if *afresh {
                         batch.command("UNLINK", key, &[]);
-                    }
-                    if *new {
-                        batch.command("SADD", &index, &[key]);
                     }
                     let mut fields = vec![
                         ("seq".to_owned(), seq.to_string()),
@@ -155,11 +161,33 @@ impl RedisSink {
                     report.keys_written += 1;
                 }
             }
+            if let Some(cluster) = &cluster {
+                witnesses.note(
+                    cluster.node_of(key),
+                    key,
+                    (*change != Change::Delete).then_some(seq),
+                );
+            }
             batch.send_if_full().await?;
         }
+        batch.settle().await?;
+        let is_gone = |change: &Change| *change == Change::Delete;
+        batch.in_parts("SREM", &index, &plan.keys(is_gone)).await?;
         report.keys_unchanged += plan.unchanged;
         report.bytes += batch.finish().await?;
         self.entities.apply(plan, window, now);
+        self.witnesses = witnesses;
+        Ok(())
+    }
+
+    /// A node of a Cluster may lose the hashes that it holds, and meta stand elsewhere: then
+    /// they are written again as their windows fall due.
+    pub(super) async fn check_witnesses(&mut self, connection: &mut Link) -> Result<(), Failure> {
+        let Some(node) = self.witnesses.missing(connection).await? else { return Ok(()) };
+        self.health.count_republish();
+        warn!(%node, "a node has lost hashes of entities, all are written again");
+        self.witnesses = Witnesses::default();
+        self.entities.distrust();
         Ok(())
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, Value};
 
 use super::plan::Fields;
 use crate::sinks::redis::error::Refusal;
+use crate::sinks::redis::link::Link;
 
 /// Entries in one answer or one pipeline.
 const PAGE: usize = 500;
@@ -29,10 +29,7 @@ impl Pages {
     }
 
     /// The end of the next entry.
-    pub async fn peek(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<Option<i64>, Refusal> {
+    pub async fn peek(&mut self, connection: &mut Link) -> Result<Option<i64>, Refusal> {
         while self.page.is_empty()
             && let Some(from) = self.next.take()
         {
@@ -77,7 +74,7 @@ impl Builder {
 
     pub async fn add(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         (end, fields): &Entry,
     ) -> Result<(), Refusal> {
         self.pipeline.cmd("XADD").arg(&self.key).arg(format!("{end}-0")).arg(fields).ignore();
@@ -86,11 +83,11 @@ impl Builder {
     }
 
     /// It is not needed.
-    pub async fn discard(self, connection: &mut MultiplexedConnection) -> Result<(), Refusal> {
+    pub async fn discard(self, connection: &mut Link) -> Result<(), Refusal> {
         Ok(redis::cmd("UNLINK").arg(&self.key).exec_async(connection).await?)
     }
 
-    async fn send(&mut self, connection: &mut MultiplexedConnection) -> Result<(), Refusal> {
+    async fn send(&mut self, connection: &mut Link) -> Result<(), Refusal> {
         self.pipeline.cmd("PEXPIRE").arg(&self.key).arg(self.ttl_millis).ignore();
         let pipeline = std::mem::replace(&mut self.pipeline, redis::pipe());
         self.waiting = 0;
@@ -102,7 +99,7 @@ impl Builder {
     /// many were trimmed.
     pub async fn finish(
         mut self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut Link,
         replaced: &Remembered,
         added: u64,
         keep: usize,
@@ -131,10 +128,7 @@ pub struct Remembered {
 }
 
 /// Of a stream that may not exist.
-pub async fn remembered(
-    connection: &mut MultiplexedConnection,
-    key: &str,
-) -> Result<Remembered, RedisError> {
+pub async fn remembered(connection: &mut Link, key: &str) -> Result<Remembered, RedisError> {
     let exists: bool = redis::cmd("EXISTS").arg(key).query_async(connection).await?;
     if !exists {
         return Ok(Remembered::default());
