@@ -199,7 +199,7 @@ fn serves(line: &str, slot: usize) -> Option<u16> {
         }
         None => range.parse() == Ok(slot),
     };
-    (is_master && words.get(8..)?.iter().any(|range| covers(range)))
+    (is_master && words.get(8..)?.iter().any(covers))
         .then(|| words[1].split('@').next()?.rsplit(':').next()?.parse().ok())?
 }
 

@@ -20,4 +20,7 @@ mod logs;
 mod outages;
 mod refusals;
 mod rejects;
+mod sentinel;
+#[path = "../common/redis_sentinels.rs"]
+mod sentinels;
 mod team;
