@@ -100,4 +100,11 @@ fn mistakes_are_refused_before_anything_is_touched() {
     refused("--events 5 --out d -X linger", "PROPERTY=VALUE");
     refused("--events 5 --out d --products 10 --categories 20", "at least as many products");
     refused("--events 5 --out d --base-pane 0s", "at least a millisecond");
+    refused("--for 5s --out d --warmup 5s", "nothing would be left");
+    refused("--for 5s --out d --threshold p99<2s", "unknown metric `p99`");
+    refused("--for 5s --out d --threshold visible.p99<2s", "needs --redis");
+    refused("--for 5s --out d --threshold verify.mismatch==0", "needs --verify");
+    refused("--for 5s --out d --verify", "--redis");
+    refused("--events 5 --out d --threshold ack.p99<2s", "needs a schedule");
+    refused("--for 5s --out d --daemon-metrics localhost", "relative URL without a base");
 }

@@ -8,6 +8,8 @@ mod redis_server;
 #[path = "common/schema.rs"]
 mod schema;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,6 +164,40 @@ fn a_run_leaves_what_a_report_needs() {
     broken["surprise"] = 1.into();
     assert_eq!(schema::violations("run-1.json", &broken).len(), 2);
     assert_eq!(RunFile::load(world.out.path()).unwrap().thresholds, run.thresholds);
+}
+
+#[test]
+fn prometheus_is_answered_while_a_run_goes_on() {
+    let world = World::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let more = format!("--for 30s --rate 500 --max-behind 10s --metrics-listen {address}");
+    let options = world.options(&world.watched(&more));
+    let stop = AtomicBool::new(false);
+    let ask = || {
+        let mut stream = TcpStream::connect(&address).ok()?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: here\r\n\r\n").ok()?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page).ok()?;
+        let sent = page.lines().find_map(|line| {
+            line.strip_prefix("nazar_load_records_total{stage=\"sent\"} ")?.parse::<u64>().ok()
+        });
+        sent.filter(|sent| *sent > 100 && page.contains("clock=\"visible\",quantile=\"0.99\""))
+    };
+    let (stopped, asked) = (&stop, &ask);
+    let run = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let deadline = Instant::now() + Duration::from_secs(25);
+            while asked().is_none() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            stopped.store(true, Ordering::Relaxed);
+        });
+        world.with_views(|| false, || run(&options, &stop).unwrap())
+    });
+    // Else it would have come to its end.
+    assert_eq!(run.state, State::Interrupted);
+    assert!(run.seconds < 25.0, "nobody was answered");
 }
 
 #[test]

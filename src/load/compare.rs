@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::observed::{Fields, Keys, Observed, Rows};
 use super::oracle::definitions::Definitions;
@@ -14,7 +14,7 @@ use super::oracle::registers::Registers;
 use super::oracle::window::{SketchOf, Truth};
 
 /// Two things that should be equal and are not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub key: String,
     /// The member, field or register; empty when the whole key is meant.
@@ -32,17 +32,21 @@ impl fmt::Display for Difference {
 }
 
 /// Differences: all are counted, the first are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Differences {
     pub count: u64,
     pub first: Vec<Difference>,
     /// How many are kept.
-    #[serde(skip)]
+    #[serde(skip, default = "kept")]
     pub kept_max: usize,
 }
 
 /// As many as somebody reads.
 pub const KEPT: usize = 50;
+
+fn kept() -> usize {
+    KEPT
+}
 
 impl Default for Differences {
     fn default() -> Self {
@@ -71,7 +75,7 @@ impl Differences {
 }
 
 /// How much was demanded, and how much of it was there (equal or not).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     pub windows: u64,
     /// Boards with at least one member.

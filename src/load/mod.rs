@@ -18,8 +18,9 @@
 //! `time`, `config`, `sinks`). A rule that both need is written twice, because an error in
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
-//! Pure: everything but [`feed`], [`kafka`], [`produce`], [`read_back`], [`observed`], [`run`] and [`verify`], which
-//! are the edges.
+//! Pure: everything but [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
+//! [`run`], [`scrape`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! [`latency::meter`].
 
 // In the order in which a record travels.
 pub mod rng;
@@ -75,6 +76,9 @@ pub mod latest;
 pub mod reconcile;
 pub mod report;
 
+pub mod exporter;
+pub mod live;
+pub mod scrape;
 pub mod summary;
 pub mod ticker;
 pub mod watch;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::compare::{Differences, Tally};
 use super::ledger::Counts;
@@ -21,14 +21,14 @@ pub mod exit {
     pub const INTERRUPTED: u8 = 130;
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// No difference at all.
     pub equal: bool,
     pub records: u64,
     pub topics: Vec<TopicReport>,
     pub closed: WindowsReport,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<LatestReport>,
     pub differences: Differences,
     /// What a reader should know: quiet closings, records after close, caps.
@@ -36,7 +36,7 @@ pub struct VerifyReport {
     pub seconds: f64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopicReport {
     pub topic: String,
     /// Σ (end − start), asked of the broker.
@@ -44,7 +44,7 @@ pub struct TopicReport {
     pub counts: Counts,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WindowsReport {
     pub demanded: Tally,
     pub found: Tally,
@@ -52,7 +52,7 @@ pub struct WindowsReport {
     pub not_judged: u64,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LatestReport {
     /// Samples of one window each.
     pub samples: u64,

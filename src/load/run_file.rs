@@ -10,6 +10,7 @@ use super::artefacts::latency::Latency;
 use super::clock::Rules;
 use super::kind::Kind;
 use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
+use super::report::VerifyReport;
 use super::threshold::Judged;
 use super::verdict::{Validity, Verdict};
 
@@ -43,6 +44,9 @@ pub struct RunFile {
     pub validity: Option<Validity>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub thresholds: Vec<Judged>,
+    /// Of a run that was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyReport>,
     /// Absent while it is running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
@@ -157,6 +161,7 @@ mod tests {
             latency: None,
             validity: None,
             thresholds: Vec::new(),
+            verify: None,
             verdict: None,
         }
     }

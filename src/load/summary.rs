@@ -13,6 +13,9 @@ pub fn text(run: &RunFile) -> String {
     let rate = super::plot::short(run.events_per_second);
     let _ = writeln!(text, "\n{} records in {:.1} s, {rate}/s", run.records, run.seconds);
     latencies(&mut text, run);
+    if let Some(report) = &run.verify {
+        let _ = writeln!(text, "{}", report.text());
+    }
     for judged in &run.thresholds {
         let sign = if judged.holds { "✓" } else { "✗" };
         let _ = writeln!(text, "{sign} {:<32}{}", judged.threshold, judged.shown);

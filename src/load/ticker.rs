@@ -2,6 +2,7 @@
 
 use std::iter::Peekable;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use super::artefacts::timeline::{Second, SecondLatency, Timeline};
 use super::latency::meter::{Meter, Progress, Stage};
 use super::plot::short;
 use super::schedule::Times;
+use super::scrape::Latest;
 use super::threshold::{Figures, Threshold};
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,17 +24,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// result.
 const MISSED_MAX: u32 = 3;
 
+/// What a ticker goes by.
+pub struct Rules {
+    pub warmup: Duration,
+    /// Those that end the run when they are missed.
+    pub thresholds: Vec<Threshold>,
+    /// A generator that is further behind than this ends the run as well.
+    pub give_up_behind: Option<Duration>,
+}
+
 pub struct Ticker<'a> {
     meter: &'a Meter,
-    warmup: Duration,
+    rules: Rules,
     /// The times of the schedule that have not come yet.
     due: Peekable<Times>,
     timeline: Timeline,
     log: HistogramLog,
     bar: &'a ProgressBar,
-    /// Those that end the run when they are missed.
-    thresholds: Vec<Threshold>,
+    daemon: &'a Latest,
     missed: u32,
+    intended: u64,
     before: Progress,
     from: Duration,
 }
@@ -40,22 +51,23 @@ pub struct Ticker<'a> {
 impl<'a> Ticker<'a> {
     pub fn new(
         meter: &'a Meter,
-        warmup: Duration,
+        rules: Rules,
         times: Times,
         directory: &Path,
         bar: &'a ProgressBar,
-        thresholds: Vec<Threshold>,
+        daemon: &'a Latest,
     ) -> anyhow::Result<Self> {
         let started = SystemTime::now().checked_sub(meter.elapsed()).unwrap_or(SystemTime::now());
         Ok(Self {
             meter,
-            warmup,
+            rules,
             due: times.peekable(),
             timeline: Timeline::create(directory)?,
             log: HistogramLog::create(directory, started)?,
             bar,
-            thresholds,
+            daemon,
             missed: 0,
+            intended: 0,
             before: Progress::default(),
             from: Duration::ZERO,
         })
@@ -86,6 +98,9 @@ impl<'a> Ticker<'a> {
         while self.due.next_if(|&due_ns| due_ns <= now_ns).is_some() {
             intended += 1;
         }
+        let behind = self.meter.take_behind();
+        self.intended += intended;
+        self.meter.publish(self.intended, behind);
         let progress = self.meter.progress();
         let is_watched = self.meter.pending().is_some();
         let mut distributions = [Distribution::default(); 3];
@@ -102,14 +117,14 @@ impl<'a> Ticker<'a> {
         let [schedule, ack, visible] = distributions;
         let second = Second {
             at_seconds: (now.as_secs_f64() * 1000.0).round() / 1000.0,
-            warmup: self.from < self.warmup,
+            warmup: self.from < self.rules.warmup,
             intended,
             sent: progress.sent - self.before.sent,
             acked: progress.acked - self.before.acked,
             visible: is_watched.then(|| progress.visible.saturating_sub(self.before.visible)),
-            behind_ms: self.meter.take_behind().as_secs_f64() * 1000.0,
+            behind_ms: behind.as_secs_f64() * 1000.0,
             latency: SecondLatency { schedule, ack, visible: is_watched.then_some(visible) },
-            daemon: None,
+            daemon: self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take(),
         };
         self.timeline.write(&second)?;
         self.show(&second, progress);
@@ -134,14 +149,17 @@ impl<'a> Ticker<'a> {
     }
 
     fn is_hopeless(&mut self) -> bool {
-        if self.thresholds.is_empty() {
+        if self.rules.give_up_behind.is_some_and(|limit| self.meter.behind_last() > limit) {
+            return true;
+        }
+        if self.rules.thresholds.is_empty() {
             return false;
         }
-        let latency = Latency::of(self.meter, self.warmup);
+        let latency = Latency::of(self.meter, self.rules.warmup);
         let figures = Figures { latency: Some(&latency), ..Figures::default() };
         // What is not known yet is not missed.
         let is_missed = |judged: super::threshold::Judged| judged.value.is_some() && !judged.holds;
-        let missed = self.thresholds.iter().any(|one| is_missed(one.judge(&figures)));
+        let missed = self.rules.thresholds.iter().any(|one| is_missed(one.judge(&figures)));
         self.missed = if missed { self.missed + 1 } else { 0 };
         self.missed >= MISSED_MAX
     }

@@ -73,6 +73,8 @@ impl Verdict {
             Verdict::Interrupted
         } else if run.validity.as_ref().is_some_and(|validity| !validity.valid) {
             Verdict::Invalid
+        } else if run.verify.as_ref().is_some_and(|report| !report.equal) {
+            Verdict::Mismatch
         } else if run.thresholds.iter().any(|judged| !judged.holds) {
             Verdict::Threshold
         } else {

@@ -132,6 +132,11 @@ impl Running {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
+    /// The address of a page.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
     pub fn status(&self, path: &str) -> u16 {
         self.page(path).map_or(0, |(status, _)| status)
     }

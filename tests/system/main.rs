@@ -17,6 +17,7 @@ mod backfill;
 mod bounded;
 mod live;
 mod logs;
+mod measured;
 mod outages;
 mod refusals;
 mod rejects;

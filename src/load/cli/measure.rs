@@ -56,6 +56,6 @@ impl MeasureArgs {
             wait: self.visible_wait,
         };
         let watch = self.redis.filter(|_| pace == Pace::Scheduled).map(watch);
-        Ok(Measure { watch, warmup, max_behind: self.max_behind })
+        Ok(Measure { watch, warmup, max_behind: self.max_behind, give_up_behind: None })
     }
 }

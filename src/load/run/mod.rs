@@ -15,13 +15,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::ensure;
+use url::Url;
 
 use super::kafka::Cluster;
 use super::ledger::Ledger;
-use super::run_file::RunFile;
+use super::run_file::{RunFile, State};
 use super::threshold::{Figures, Threshold};
 use super::traffic::Traffic;
 use super::verdict::Verdict;
+use super::verify::{Verification, VerifyOptions};
 use super::watch::WatchOptions;
 use prepare::{end_offsets, prepare};
 pub use signal::stop_on_signal;
@@ -37,6 +39,12 @@ pub struct RunOptions {
     pub abort_on_fail: bool,
     /// Partitions and replicas of topics to be created; `None`: they must exist.
     pub create: Option<(u32, i32)>,
+    /// Samples are taken as the run goes on, and everything is judged afterwards.
+    pub verify: Option<VerifyOptions>,
+    /// Where to answer Prometheus.
+    pub metrics_listen: Option<String>,
+    /// The daemon's metrics, for the timeline.
+    pub daemon_metrics: Option<Url>,
     pub out: PathBuf,
     pub progress: bool,
 }
@@ -50,6 +58,8 @@ pub struct Measure {
     pub warmup: Duration,
     /// A record that is handed over later than this is late.
     pub max_behind: Duration,
+    /// A generator that is further behind than this ends the run: it will not catch up.
+    pub give_up_behind: Option<Duration>,
 }
 
 /// Writes the workload. `stop` ends it early, with an exact account of what was written.
@@ -81,6 +91,17 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
     conclude(&mut run, options);
     run.save(&options.out)?;
     check_offsets(&run)?;
+    if let Some(verify) = &options.verify
+        && run.state != State::Interrupted
+    {
+        let verification = match written.verification {
+            Some(begun) => begun,
+            None => Verification::begin(verify)?,
+        };
+        run.verify = Some(verification.finish(&run)?);
+        conclude(&mut run, options);
+        run.save(&options.out)?;
+    }
     Ok(run)
 }
 
@@ -89,7 +110,7 @@ fn conclude(run: &mut RunFile, options: &RunOptions) {
     let figures = Figures {
         latency: run.latency.as_ref(),
         records_per_second: Some(run.events_per_second),
-        differences: None,
+        differences: run.verify.as_ref().map(|report| report.differences.count),
     };
     run.thresholds = options.thresholds.iter().map(|one| one.judge(&figures)).collect();
     run.verdict = Some(Verdict::of(run));

@@ -51,6 +51,7 @@ pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
         latency: None,
         validity: None,
         thresholds: Vec::new(),
+        verify: None,
         verdict: None,
     };
     Ok((run, traffic))

@@ -8,38 +8,43 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Measure, RunOptions};
 use crate::load::artefacts::latency::Latency;
+use crate::load::exporter;
 use crate::load::feed::Feed;
 use crate::load::kind::Kind;
 use crate::load::latency::meter::Meter;
 use crate::load::ledger::Ledger;
+use crate::load::live;
 use crate::load::observed::RedisObserved;
 use crate::load::oracle::join;
 use crate::load::pacer::{Pace, Pacer};
 use crate::load::produce::{Control, Producer, produce};
 use crate::load::run_file::{RunTopic, State};
-use crate::load::threshold::Threshold;
-use crate::load::ticker::Ticker;
+use crate::load::scrape;
+use crate::load::ticker::{Rules, Ticker};
 use crate::load::traffic::Traffic;
 use crate::load::verdict::Validity;
+use crate::load::verify::Verification;
 use crate::load::watch::{Places, watch};
 
 /// What came of the writing.
-pub struct Written {
+pub struct Written<'a> {
     pub state: State,
     /// Until the last acknowledgement.
     pub elapsed: Duration,
     pub behind_max: Duration,
     pub measured: Option<(Latency, Validity)>,
+    /// Of a run that is to be verified, with the samples taken as it went on.
+    pub verification: Option<Verification<'a>>,
 }
 
 /// Writes the records and measures them.
-pub fn write(
-    options: &RunOptions,
+pub fn write<'a>(
+    options: &'a RunOptions,
     traffic: &Traffic,
     topics: &[RunTopic],
     stop: &AtomicBool,
     ledger: &mut Ledger,
-) -> anyhow::Result<Written> {
+) -> anyhow::Result<Written<'a>> {
     let schedule = &traffic.workload.schedule;
     let redis = match &options.measure.watch {
         Some(watch) => Some(RedisObserved::connect(&watch.redis_url, &watch.prefix)?),
@@ -48,6 +53,8 @@ pub fn write(
     let feed = Feed::start(traffic.workload.clone(), traffic.threads);
     feed.wait();
     let bar = progress(options, schedule.records());
+    let listener = options.metrics_listen.as_deref().map(exporter::listen).transpose()?;
+    let daemon = scrape::Latest::default();
     let (done, abort) = (AtomicBool::new(false), AtomicBool::new(false));
     let meter = Arc::new(meter(options, topics));
     let is_measured = traffic.pace == Pace::Scheduled;
@@ -61,18 +68,12 @@ pub fn write(
         let has_ended = stop.load(Ordering::Relaxed) || abort.load(Ordering::Relaxed);
         if has_ended { Control::Stop } else { Control::Go }
     };
-    let (complete, elapsed) = std::thread::scope(|scope| {
+    let (complete, elapsed, verification) = std::thread::scope(|scope| {
         let _ends = SetOnDrop(&done);
         let ticker = if is_measured {
             let times = schedule.times(traffic.workload.seed);
-            let ticker = Ticker::new(
-                &meter,
-                options.measure.warmup,
-                times,
-                &options.out,
-                &bar,
-                aborting(options),
-            )?;
+            let ticker =
+                Ticker::new(&meter, ticker_rules(options), times, &options.out, &bar, &daemon)?;
             Some(scope.spawn(|| ticker.run(&done, &abort)))
         } else {
             None
@@ -82,6 +83,14 @@ pub fn write(
             let (meter, done) = (&meter, &done);
             scope.spawn(move || watch(watch_options, redis, &places, meter, done));
         }
+        if let Some(url) = &options.daemon_metrics {
+            scope.spawn(|| scrape::watch(url, &daemon, &done));
+        }
+        if let Some(listener) = &listener {
+            scope.spawn(|| exporter::serve(listener, &meter, &done));
+        }
+        let verify = options.verify.as_ref();
+        let sampler = verify.map(|verify| scope.spawn(|| live::sample(verify, &done)));
         let complete = produce(&feed, &producer, &mut pacer, ledger, control)?;
         let elapsed = meter.elapsed();
         if let Some(watch_options) = &options.measure.watch {
@@ -92,7 +101,8 @@ pub fn write(
         if let Some(ticker) = ticker {
             join(ticker)??;
         }
-        anyhow::Ok((complete, elapsed))
+        let verification = sampler.map(join).transpose()?.flatten();
+        anyhow::Ok((complete, elapsed, verification))
     })?;
     bar.finish_and_clear();
     let state = match complete {
@@ -101,7 +111,7 @@ pub fn write(
         false => State::Aborted,
     };
     let measured = is_measured.then(|| judge(&meter, &options.measure));
-    Ok(Written { state, elapsed, behind_max: pacer.behind_max(), measured })
+    Ok(Written { state, elapsed, behind_max: pacer.behind_max(), measured, verification })
 }
 
 fn judge(meter: &Meter, measure: &Measure) -> (Latency, Validity) {
@@ -124,7 +134,7 @@ impl Drop for SetOnDrop<'_> {
 }
 
 fn meter(options: &RunOptions, topics: &[RunTopic]) -> Meter {
-    let Measure { watch, warmup, max_behind } = &options.measure;
+    let Measure { watch, warmup, max_behind, .. } = &options.measure;
     let next_offsets = watch.as_ref().map(|_| {
         let of_kind = |kind: Kind| topics.iter().find(|topic| topic.kind == kind);
         Kind::ALL
@@ -142,9 +152,11 @@ fn places(topics: &[RunTopic]) -> Places {
     topics.iter().flat_map(of_topic).collect()
 }
 
-fn aborting(options: &RunOptions) -> Vec<Threshold> {
-    let ends = |threshold: &&Threshold| options.abort_on_fail && threshold.can_abort();
-    options.thresholds.iter().filter(ends).cloned().collect()
+fn ticker_rules(options: &RunOptions) -> Rules {
+    let thresholds = options.thresholds.iter();
+    let aborting = thresholds.filter(|one| options.abort_on_fail && one.can_abort());
+    let Measure { warmup, give_up_behind, .. } = options.measure;
+    Rules { warmup, thresholds: aborting.cloned().collect(), give_up_behind }
 }
 
 fn wait_until_visible(meter: &Meter, wait: Duration, stop: &AtomicBool) {
