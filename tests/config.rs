@@ -448,7 +448,7 @@ listen = 'localhost:9464'
 level = 'nazar=loud'
 ";
         insta::assert_snapshot!(errors(file), @r#"
-        nazar.toml:3: redis.url = "http://[redacted]@host": must begin with one of the schemes "redis", "rediss", "redis+unix" or "unix", as in redis://host:6379/0
+        nazar.toml:3: redis.url = "http://[redacted]@host": must begin with one of the schemes "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+unix" or "unix", as in redis://host:6379/0
         nazar.toml:4: redis.prefix = "a:{b}": must be printable ASCII without spaces, ':', '%', braces or the signs of key patterns: it is the hash tag of every key
         nazar.toml:5: redis.flush = "10ms": must be from 50ms to 60s: faster keeps Redis busy with views nobody has read yet, slower lets deliveries pile up in memory
         nazar.toml:6: redis.connect_timeout = "0s": must be longer than 0: every attempt would fail
@@ -467,9 +467,15 @@ tls_ca_file = '/ca.pem'
         nazar.toml:5: redis.password = "[redacted]": redis.url carries a password as well; keep one of them
         nazar.toml:6: redis.tls_ca_file = "/ca.pem": has no effect without TLS: redis.url must begin with rediss:// or rediss+sentinel://
         "#);
-        insta::assert_snapshot!(errors("redis = { url = 'redis://host:port', username = 'me' }"), @r#"nazar.toml:1: redis.url = "redis://host:port": is not a Redis URL; write redis://[user:password@]host:6379[/db], characters other than letters and digits in user and password percent-encoded"#);
-        for url in ["redis://h", "rediss://u:p@h:6380/1", "redis+unix:///s.sock", "unix:///s.sock"]
-        {
+        insta::assert_snapshot!(errors("redis = { url = 'redis://host:port', username = 'me' }"), @r#"nazar.toml:1: redis.url = "redis://host:port": is not a Redis URL; write redis://[user:password@]host:6379[/db], several nodes of a Cluster with commas, or redis+sentinel://host:26379,…/name; characters other than letters and digits in user and password percent-encoded"#);
+        for url in [
+            "redis://h",
+            "rediss://u:p@h:6380/1",
+            "redis://u:p@a:1,b:2,c:3",
+            "rediss+sentinel://u:p@a:1,b/shop/0",
+            "redis+unix:///s.sock",
+            "unix:///s.sock",
+        ] {
             let config = load("", &[], &[&format!("redis.url={url}")]).expect(url);
             assert_eq!(config.redis.url.expose(), url);
         }

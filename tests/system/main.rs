@@ -4,6 +4,8 @@
 //! prefix and a Redis of its own. Windows and event counts are small, because our own code is
 //! not optimised here; the oracle judges every number all the same.
 
+#[path = "../common/redis_cluster.rs"]
+mod cluster_servers;
 #[path = "../common/daemon.rs"]
 mod daemon;
 #[path = "../common/kafka.rs"]
@@ -15,6 +17,7 @@ mod redis_server;
 
 mod backfill;
 mod bounded;
+mod cluster;
 mod live;
 mod logs;
 mod measured;

@@ -51,7 +51,7 @@ pub mod address;
 
 mod dial;
 
-pub mod cluster;
+mod cluster;
 
 mod sentinel;
 

@@ -184,7 +184,9 @@ mod tests {
         let key_of = |line: &str| {
             let mut words = line.split(' ');
             let mut command = redis::cmd(words.next().unwrap());
-            words.for_each(|word| drop(command.arg(word)));
+            words.for_each(|word| {
+                command.arg(word);
+            });
             key(&command).map(|key| String::from_utf8_lossy(key).into_owned())
         };
         for (line, expected) in [
