@@ -50,7 +50,9 @@ fn instances_share_the_reading_and_one_of_them_leads() {
         follower.until("it reads its share", |follower| applied(follower) > 1000.0);
         assert!(!leads(follower));
         let appended = r#"outcome="appended""#;
-        assert!(follower.metric("nazar_outbox_deliveries_total", appended).unwrap() > 0.0);
+        follower.until("it hands over", |follower| {
+            follower.metric("nazar_outbox_deliveries_total", appended).unwrap_or(0.0) > 0.0
+        });
         follower.until_ready();
     }
     let before = applied(&first);
