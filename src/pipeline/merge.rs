@@ -402,6 +402,8 @@ impl Merger {
             view,
             quiet: self.clock.quiet_closed(closing.end),
             complete: self.clock.complete(start),
+            offsets: self.offsets(),
+            events_after_close: self.after_close,
         })
     }
 

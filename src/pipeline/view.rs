@@ -80,6 +80,11 @@ pub struct ClosedView {
     pub quiet: usize,
     /// Every partition is covered from `start` on.
     pub complete: bool,
+    /// What was merged when it closed. Whoever reads these records again knows that they were
+    /// judged then.
+    pub offsets: Offsets,
+    /// How many of them had come after close.
+    pub events_after_close: u64,
 }
 
 impl ClosedView {
@@ -89,7 +94,8 @@ impl ClosedView {
         let rows: usize = self.view.boards.iter().map(|board| board.rows.len()).sum();
         let sketches: usize =
             self.view.distinct.iter().map(|view| view.value.capacity() + 64).sum();
-        size_of::<Self>() + rows * ROW_BYTES + sketches
+        let offsets = size_of_val(&**self.offsets);
+        size_of::<Self>() + rows * ROW_BYTES + sketches + offsets
     }
 }
 

@@ -116,7 +116,15 @@ mod tests {
     fn flush(closed: &[i64], latest: i64) -> Flush {
         let closed = closed
             .iter()
-            .map(|&end| Arc::new(ClosedView { view: window(end), quiet: 0, complete: true }))
+            .map(|&end| {
+                Arc::new(ClosedView {
+                    view: window(end),
+                    quiet: 0,
+                    complete: true,
+                    offsets: Arc::default(),
+                    events_after_close: 0,
+                })
+            })
             .collect();
         let latest = LatestView {
             view: window(latest),

@@ -98,6 +98,7 @@ async fn a_flush_key_by_key() {
         assert!(meta.remove(name).unwrap().parse::<i64>().unwrap() > 1_700_000_000_000);
     }
     insta::assert_snapshot!(text(&meta), @r"
+    closed_offsets click/0=22,click/1=11
     closed_through:1m 1700000100000
     closed_through:5m 1700000100000
     complete 1

@@ -191,8 +191,11 @@ pub fn hll(estimate: u64) -> Vec<u8> {
     value
 }
 
+fn partition(index: i32) -> Partition {
+    Partition { kind: Kind::Click, index }
+}
+
 pub fn latest(view: WindowView) -> LatestView {
-    let partition = |index| Partition { kind: Kind::Click, index };
     let sum = view.totals.clicks as i64;
     let entities = view.boards[0]
         .rows
@@ -212,7 +215,13 @@ pub fn latest(view: WindowView) -> LatestView {
 }
 
 pub fn closed(view: WindowView) -> Arc<ClosedView> {
-    Arc::new(ClosedView { view, quiet: 0, complete: true })
+    Arc::new(ClosedView {
+        view,
+        quiet: 0,
+        complete: true,
+        offsets: Arc::new(vec![(partition(1), 11), (partition(0), 22)]),
+        events_after_close: 0,
+    })
 }
 
 pub fn meta(windows: usize) -> Meta {

@@ -25,7 +25,13 @@ fn token() -> String {
 fn closes(windows: &[(i64, u64, bool)]) -> Flush {
     let close = |&(minute, clicks, complete): &(i64, u64, bool)| {
         let view = window(0, 60, minute * 60, &[("a", clicks)]);
-        Arc::new(ClosedView { view, quiet: 0, complete })
+        Arc::new(ClosedView {
+            view,
+            quiet: 0,
+            complete,
+            offsets: Arc::default(),
+            events_after_close: 0,
+        })
     };
     let closed = windows.iter().map(close).collect();
     Flush { closed, latest: vec![], meta: meta(2), keeps_latest: false }

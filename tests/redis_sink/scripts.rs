@@ -76,8 +76,11 @@ fn swap_checks_before_it_writes() {
 fn close_checks_before_it_writes() {
     let mut bench = Bench::new();
     let keys = ["meta", "history", "ends", "tmp", "live"];
-    let with =
-        |token, seq, end| [token, seq, "8", end, "0", "1", "1", "through", end, "clicks", "5"];
+    // Two fields of meta, one of the entry.
+    let with = |token, seq, end| {
+        let meta = ["2", "through", end, "offsets", "c/0=9"];
+        [&[token, seq, "8", end, "0", "1", "1"][..], &meta, &["clicks", "5"]].concat()
+    };
     bench.refused(CLOSE, &keys, &with("them", "7", "1000"), ["FENCED", "us"]);
     bench.refused(CLOSE, &keys, &with("us", "8", "1000"), ["SEQ", "7"]);
     let lost = ["meta", "history", "ends", "lost", "live"];
@@ -96,10 +99,13 @@ fn close_checks_before_it_writes() {
     next[2] = "9";
     assert_eq!(bench.run(CLOSE, &keys, &next), ["OK", "9", "2", "1000"], "one end is kept");
     assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["2000"]);
-    assert_eq!(bench.ask::<Vec<String>>("HMGET meta seq through"), ["9", "2000"]);
+    let fields = "HMGET meta seq through offsets";
+    assert_eq!(bench.ask::<Vec<String>>(fields), ["9", "2000", "c/0=9"]);
+    let entry: Vec<(String, Vec<String>)> = bench.ask("XRANGE history 2000 2000");
+    assert_eq!(entry[0].1, ["clicks", "5"]);
     // An older window whose entry stands comes back: the newest end stays what it is.
     bench.ask::<u64>("ZADD tmp 1 back");
-    let back = ["us", "9", "10", "1500", "", "2", "1", "through", "2000"];
+    let back = ["us", "9", "10", "1500", "", "2", "1", "1", "through", "2000"];
     assert_eq!(bench.run(CLOSE, &keys, &back), ["OK", "10", "2"]);
     assert_eq!(bench.ask::<Vec<String>>("ZRANGE ends 0 -1"), ["1500", "2000"]);
     assert_eq!(bench.ask::<Vec<String>>("ZRANGE live 0 -1"), ["back"]);

@@ -361,20 +361,31 @@ async fn tls_trusts_the_given_authority_only() {
 }
 
 #[tokio::test]
-async fn what_an_earlier_run_had_closed_counts_once_it_has_said_what_it_knew() {
+async fn an_earlier_run_tells_what_it_had_merged_when_it_closed_and_when_it_showed() {
     let server = Server::start();
     let config = config(&server);
-    // Killed in its first flush: some windows have closed, no latest view tells up to which offsets.
+    // Killed in its first flush: some windows have closed, and no latest view stands.
     let mut first = open(&config).await;
     first.publish(&closes(&[1, 2])).await.unwrap();
     first.release().await;
     let mut second = open(&config).await;
-    assert_eq!(second.predecessor().group_watermark, None);
-    assert_eq!(second.predecessor().offsets.iter().count(), 0);
-    second.publish(&minute(130, &[("a", 5)])).await.unwrap();
+    let closed = Some(EventTime::from_millis(T0 + 2 * 60_000));
+    let offsets = |sink: &nazar::sinks::redis::RedisSink| -> Vec<i64> {
+        sink.predecessor().offsets.iter().map(|(_, offset)| offset).collect()
+    };
+    assert_eq!(second.predecessor().group_watermark, closed);
+    assert_eq!(offsets(&second), [22, 11]);
+    // Each partition counts as far as either says.
+    second.publish(&minute(130, &[("a", 15)])).await.unwrap();
     second.release().await;
     let third = open(&config).await;
-    let closed = Some(EventTime::from_millis(T0 + 2 * 60_000));
     assert_eq!(third.predecessor().group_watermark, closed);
-    assert_eq!(third.predecessor().offsets.iter().count(), 2);
+    assert_eq!(offsets(&third), [30, 15]);
+    drop(third);
+    // Without a vector the end of a closed window says nothing of what was merged.
+    server.ask::<u64>("HDEL {nazar}:meta closed_offsets offsets:1m offsets:5m offsets:1h");
+    server.ask::<u64>("DEL {nazar}:lease");
+    let fourth = open(&config).await;
+    assert_eq!(fourth.predecessor().group_watermark, None);
+    assert_eq!(fourth.predecessor().offsets.iter().count(), 0);
 }

@@ -198,6 +198,7 @@ impl ManifestStore {
     ) -> Result<LeaderSays, RedisError> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.keys.meta()).arg(&["stream_time", "slowest_progressing"]);
+        command.arg(content::CLOSED_OFFSETS);
         for label in windows {
             command.arg(format!("offsets:{label}"));
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::content::{self, View};
+use super::content::{self, CLOSED_OFFSETS, Fields, View};
 use super::keys::Place;
 use super::link::Link;
 use super::scripts::{self, Answer};
@@ -69,6 +69,7 @@ impl RedisSink {
         let closed_keep = self.settings.closed_keep;
         // Kept until their TTL, boards are not counted; the list of ends still needs a bound.
         let ends_keep = if closed_keep == 0 { self.settings.history_keep } else { closed_keep };
+        let fields = self.close_meta(closed);
         let mut invocation = self.scripts.close.prepare_invoke();
         invocation.key(keys.meta()).key(keys.history(&spec.label));
         invocation.key(keys.closed_ends(&spec.label));
@@ -80,8 +81,10 @@ impl RedisSink {
         let history_keep = if part.entry_stands { "" } else { history_keep.as_str() };
         invocation.arg(end.millis()).arg(history_keep).arg(ends_keep);
         invocation.arg(u8::from(part.boards.is_some()));
-        let through = self.windows[window].closed_through.unwrap_or(end).max(end);
-        invocation.arg(format!("closed_through:{}", spec.label)).arg(through.millis());
+        invocation.arg(fields.len());
+        for (name, value) in fields {
+            invocation.arg(name.as_ref()).arg(value);
+        }
         for (name, value) in content::history(closed) {
             invocation.arg(name.as_ref()).arg(value);
         }
@@ -117,6 +120,25 @@ impl RedisSink {
             }
         }
         Ok(true)
+    }
+
+    /// What meta says from now on of the windows that have closed. One that is written again tells
+    /// nothing of what is merged now.
+    fn close_meta(&mut self, closed: &Arc<ClosedView>) -> Fields {
+        let (window, end) = (closed.view.window, closed.view.end);
+        let label = self.settings.label(window);
+        let through = self.windows[window].closed_through.unwrap_or(end).max(end);
+        let mut fields: Fields =
+            vec![(format!("closed_through:{label}").into(), through.to_string())];
+        if self.newest_closed <= Some(end) {
+            self.newest_closed = Some(end);
+            fields.push((
+                CLOSED_OFFSETS.into(),
+                content::offsets(&closed.offsets, &self.settings.topics),
+            ));
+            fields.push(("events_after_close".into(), closed.events_after_close.to_string()));
+        }
+        fields
     }
 
     /// Removes what an attempt that failed has left: views of closed windows that the list of
@@ -209,7 +231,13 @@ mod tests {
                     boards: vec![],
                     distinct: vec![],
                 };
-                Arc::new(ClosedView { view, quiet: 0, complete: true })
+                Arc::new(ClosedView {
+                    view,
+                    quiet: 0,
+                    complete: true,
+                    offsets: Arc::default(),
+                    events_after_close: 0,
+                })
             })
             .collect();
         assert_eq!(kept(&closed, 2, 2), [false, true, false, true, true, true]);

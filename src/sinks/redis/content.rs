@@ -168,6 +168,9 @@ pub fn meta(
     (fields, absent)
 }
 
+/// The field of meta with what was merged when the newest window closed.
+pub const CLOSED_OFFSETS: &str = "closed_offsets";
+
 /// The fields of meta that a swap of one window's views sets.
 pub fn window_meta(
     latest: &LatestView,
@@ -202,7 +205,7 @@ fn topic(topics: &TopicsConfig, kind: Kind) -> &str {
 }
 
 /// `topic/partition=offset,…`, sorted by topic and partition number.
-fn offsets(offsets: &[(Partition, i64)], topics: &TopicsConfig) -> String {
+pub fn offsets(offsets: &[(Partition, i64)], topics: &TopicsConfig) -> String {
     let mut parts: Vec<(&str, i32, i64)> = offsets
         .iter()
         .map(|(partition, offset)| (topic(topics, partition.kind), partition.index, *offset))
@@ -296,7 +299,13 @@ mod tests {
 
     #[test]
     fn history_entry() {
-        let closed = ClosedView { view: window(), quiet: 2, complete: true };
+        let closed = ClosedView {
+            view: window(),
+            quiet: 2,
+            complete: true,
+            offsets: Arc::default(),
+            events_after_close: 0,
+        };
         insta::assert_snapshot!(text(&history(&closed)), @r"
         events 12
         clicks 7

@@ -142,6 +142,8 @@ pub struct RedisSink {
     keeper: Option<Keeper>,
     /// See [`RedisSink::predecessor`].
     predecessor: Predecessor,
+    /// The newest end among the windows closed here.
+    newest_closed: Option<EventTime>,
     /// Whether what the server's settings cost was said.
     has_warned: bool,
     /// While standing by: since when nobody is named as the writer.
@@ -256,6 +258,7 @@ impl RedisSink {
             recovery: None,
             keeper: None,
             predecessor: Predecessor::default(),
+            newest_closed: None,
             has_warned: false,
             meta_gone_since: None,
             settings: Settings {

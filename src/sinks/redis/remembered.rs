@@ -103,7 +103,13 @@ mod tests {
             boards: vec![],
             distinct: vec![],
         };
-        Arc::new(ClosedView { view, quiet: 0, complete: true })
+        Arc::new(ClosedView {
+            view,
+            quiet: 0,
+            complete: true,
+            offsets: Arc::default(),
+            events_after_close: 0,
+        })
     }
 
     fn ends(remembered: &Remembered) -> Vec<(usize, i64)> {

@@ -242,7 +242,7 @@ fn totals_fields_described(money: &str) -> Vec<(String, String, &'static str)> {
     fields
 }
 
-const META_FIELDS: [(&str, &str, &str); 20] = [
+const META_FIELDS: [(&str, &str, &str); 21] = [
     ("leader", "token", "the only writer whose swaps are accepted"),
     ("seq", "number", "grows with every swap"),
     ("config_hash", "hash", "of the configuration that gives the views their meaning"),
@@ -261,6 +261,11 @@ const META_FIELDS: [(&str, &str, &str); 20] = [
     ("flushed_at", "ms since epoch", "wall clock of the last write"),
     ("ended", "0 or 1", "a bounded run has ended: nothing follows"),
     ("closed_through:<window>", "ms since epoch", "end of the newest closed window"),
+    (
+        "closed_offsets",
+        "topic/partition=offset, …",
+        "what was merged when the newest window closed: a successor judges these no more",
+    ),
     ("seq:<window>", "number", "the swap that wrote the latest views of this window"),
     ("window_start:<window>", "ms since epoch", "inclusive start of the latest window"),
     ("window_end:<window>", "ms since epoch", "exclusive end of the latest window"),

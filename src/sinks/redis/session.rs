@@ -189,6 +189,7 @@ impl RedisSink {
         let windows = &self.settings.definitions.windows;
         let mut command = redis::cmd("HMGET");
         command.arg(self.settings.keys.meta()).arg(&["group_watermark", "events_after_close"]);
+        command.arg(content::CLOSED_OFFSETS);
         for window in windows {
             command.arg(format!("offsets:{}", window.label));
         }
@@ -200,9 +201,8 @@ impl RedisSink {
         let vectors = &fields[2.min(fields.len())..];
         let vectors = vectors.iter().flatten().map(String::as_str);
         let newest = content::newest_offsets(vectors, &self.settings.topics);
-        // A run that has closed windows and not yet shown any latest views has not said which
-        // records it knew. All of them come again, also for windows of another size up to the same
-        // end that it did not get to: what it has closed, the history tells.
+        // An end without offsets does not say which records were known. All of them come again,
+        // also for windows of another size up to the same end: what has closed, the history tells.
         let has_shown = !newest.is_empty();
         self.predecessor = Predecessor {
             offsets: newest.into_iter().collect(),
