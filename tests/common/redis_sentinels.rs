@@ -67,11 +67,21 @@ impl Watched {
 
     /// The server that takes writes, as it says itself.
     pub fn master(&self) -> usize {
-        let masters = self
-            .servers
-            .iter()
-            .position(|server| server.is_running() && server.info("role") == "master");
-        masters.expect("one is master")
+        let master = (0..self.servers.len()).find(|&index| self.role(index) == "master");
+        master.expect("one is master")
+    }
+
+    /// `master` or `slave`; nothing while it does not answer, as when Sentinels close its
+    /// connections to demote it.
+    pub fn role(&self, index: usize) -> String {
+        let server = &self.servers[index];
+        let ask = || -> redis::RedisResult<String> {
+            let mut connection = redis::Client::open(server.url())?.get_connection()?;
+            redis::cmd("INFO").arg("replication").query(&mut connection)
+        };
+        let info = if server.is_running() { ask().unwrap_or_default() } else { String::new() };
+        let role = info.lines().find_map(|line| line.strip_prefix("role:"));
+        role.unwrap_or_default().to_owned()
     }
 
     /// Waits until another one than this is master, as all Sentinels see it.
@@ -80,7 +90,7 @@ impl Watched {
         let port = format!(":{}", self.servers[other].port);
         self.until("the Sentinels have promoted the replica", |watched| {
             watched.sentinels.iter().all(|sentinel| sentinel.master().contains(&port))
-                && watched.servers[other].info("role") == "master"
+                && watched.role(other) == "master"
         });
         other
     }

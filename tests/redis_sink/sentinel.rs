@@ -80,7 +80,7 @@ async fn a_master_that_was_replaced_while_it_stood_still_is_left() {
     for step in 2..=3 {
         publish(&mut sink, step).await;
     }
-    watched.until("it follows its successor", |watched| watched.servers[0].info("role") == "slave");
+    watched.until("it follows its successor", |watched| watched.role(0) == "slave");
     publish(&mut sink, 4).await;
     assert_as_undisturbed(&watched.servers[promoted], 4).await;
 }
