@@ -18,6 +18,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("help", help(None));
     insta::assert_snapshot!("help_run", help(Some("run")));
     insta::assert_snapshot!("help_plan", help(Some("plan")));
+    insta::assert_snapshot!("help_search", help(Some("search")));
     insta::assert_snapshot!("help_verify", help(Some("verify")));
 }
 
@@ -107,4 +108,32 @@ fn mistakes_are_refused_before_anything_is_touched() {
     refused("--for 5s --out d --verify", "--redis");
     refused("--events 5 --out d --threshold ack.p99<2s", "needs a schedule");
     refused("--for 5s --out d --daemon-metrics localhost", "relative URL without a base");
+}
+
+#[test]
+fn a_search_is_refused_that_could_not_find_anything() {
+    let search = |arguments: &str| -> Result<nazar::load::search::SearchOptions, String> {
+        let cli = Cli::try_parse_from(
+            format!("nazar-load search --out d {arguments}").split_whitespace(),
+        )
+        .map_err(|error| error.to_string())?;
+        match cli.command {
+            Command::Search(args) => args.options(),
+            _ => unreachable!(),
+        }
+    };
+    let refused = |arguments: &str, why: &str| {
+        let error = search(arguments).unwrap_err();
+        assert!(error.contains(why), "{arguments}: {error}");
+    };
+    refused("", "--slo");
+    refused("--slo visible.p99<2s", "needs --redis");
+    refused("--slo verify.mismatch==0", "probes are not verified");
+    refused("--slo ack.p99<2s --min 5k --max 5k", "--min must be below --max");
+    refused("--slo ack.p99<2s --min 0", "must be above 0");
+    refused("--slo ack.p99<2s --within 10", "percentage");
+    refused("--slo ack.p99.9<2s --min 100 --probe 20s", "needs 10000 records");
+    let options = search("--slo ack.p99<2s --min 2k --max 80k --within 5% --warmup 3s").unwrap();
+    assert_eq!((options.min, options.max, options.within), (2e3, 80e3, 0.05));
+    assert!(options.probe.abort_on_fail && options.probe.measure.give_up_behind.is_some());
 }

@@ -23,6 +23,7 @@ use nazar::load::kafka::{Cluster, log_bounds};
 use nazar::load::kind::Kind;
 use nazar::load::run::{RunOptions, run};
 use nazar::load::run_file::{RunFile, State};
+use nazar::load::search::search;
 use nazar::load::verdict::Verdict;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -73,6 +74,40 @@ impl World {
     /// States the ends of the logs as the vector of the views, every 20 ms, while `body` runs and
     /// unless `paused` says so.
     fn with_views<T>(&self, paused: impl Fn() -> bool + Send, body: impl FnOnce() -> T) -> T {
+        self.with_daemon(
+            move |stated, ends| {
+                if !paused() {
+                    *stated = ends.to_vec()
+                }
+            },
+            body,
+        )
+    }
+
+    /// The vector moves on by so many records a second at most.
+    fn with_capacity<T>(&self, records_per_second: f64, body: impl FnOnce() -> T) -> T {
+        let mut last = Instant::now();
+        let mut credit = 0.0;
+        let step = move |stated: &mut Vec<i64>, ends: &[i64]| {
+            credit += last.elapsed().as_secs_f64() * records_per_second;
+            last = Instant::now();
+            for (stated, end) in stated.iter_mut().zip(ends) {
+                let taken = (end - *stated).min(credit as i64);
+                *stated += taken;
+                credit -= taken as f64;
+            }
+            // Time without work is not saved up.
+            credit = credit.min(records_per_second * 0.05);
+        };
+        self.with_daemon(step, body)
+    }
+
+    /// A stand-in for the daemon, which states what `step` makes of the ends of the logs.
+    fn with_daemon<T>(
+        &self,
+        mut step: impl FnMut(&mut Vec<i64>, &[i64]) + Send,
+        body: impl FnOnce() -> T,
+    ) -> T {
         let done = AtomicBool::new(false);
         // The mock belongs to the thread that has made it.
         let (brokers, redis, done) = (self.brokers.clone(), &self.redis, &done);
@@ -81,18 +116,23 @@ impl World {
                 let cluster = Cluster { brokers, properties: Vec::new() };
                 let consumer = cluster.consumer().unwrap();
                 let mut connection = redis.connect();
+                let places = Kind::WITH_USERS.map(|kind| {
+                    let topic = kind.default_topic();
+                    (0..PARTITIONS).map(move |at| format!("{topic}/{at}"))
+                });
+                let places: Vec<String> = places.into_iter().flatten().collect();
+                let mut stated = vec![0; places.len()];
                 while !done.load(Ordering::Relaxed) {
                     std::thread::sleep(Duration::from_millis(20));
-                    if paused() {
-                        continue;
-                    }
-                    let mut vector = Vec::new();
+                    let mut ends = Vec::new();
                     for kind in Kind::WITH_USERS {
-                        let topic = kind.default_topic();
-                        let bounds = log_bounds(&consumer, topic, PARTITIONS).unwrap();
-                        let ends = (0..).zip(bounds);
-                        vector.extend(ends.map(|(at, (_, end))| format!("{topic}/{at}={end}")));
+                        let bounds = log_bounds(&consumer, kind.default_topic(), PARTITIONS);
+                        ends.extend(bounds.unwrap().into_iter().map(|(_, end)| end));
                     }
+                    step(&mut stated, &ends);
+                    let vector = places.iter().zip(&stated);
+                    let vector: Vec<String> =
+                        vector.map(|(place, next)| format!("{place}={next}")).collect();
                     redis::cmd("HSET")
                         .arg("{shop}:meta")
                         .arg("offsets:1m")
@@ -254,6 +294,36 @@ fn a_missed_threshold_ends_the_run_if_it_is_to() {
     assert!(run.seconds < 50.0, "{}", run.seconds);
     let on_the_log: i64 = run.topics.iter().flat_map(|topic| &topic.end_offsets).sum();
     assert_eq!(on_the_log as u64, run.records);
+}
+
+/// The views cover so many records a second and no more: what the search has to find.
+#[test]
+fn a_search_finds_what_the_views_can_take() {
+    const CAPACITY: f64 = 600.0;
+    let world = World::new();
+    let line = format!(
+        "nazar-load search -b {} --out {} --products 300 --sellers 20 --users 400 --no-progress \
+         --redis {} --prefix shop --slo visible.p90<900ms --min 200 --max 3k --within 60% --warmup 1s \
+         --probe 4s --max-behind 10s --visible-wait 30s",
+        world.brokers,
+        world.out.path().display(),
+        world.redis.url(),
+    );
+    let options = match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+        Command::Search(args) => args.options().unwrap(),
+        _ => unreachable!(),
+    };
+    let found =
+        world.with_capacity(CAPACITY, || search(&options, &AtomicBool::new(false)).unwrap());
+    let (low, high) = (found.low.unwrap(), found.high.unwrap());
+    assert!(low < 1.3 * CAPACITY && high > 0.7 * CAPACITY, "{}", found.text());
+    assert!(high / low <= 1.6 && found.confirmed, "{}", found.text());
+    let missed = found.probes.iter().find(|probe| !probe.holds).unwrap();
+    assert!(missed.valid && !missed.reasons.is_empty(), "the views were the limit: {missed:?}");
+    let saved = std::fs::read_to_string(world.out.path().join("search.json")).unwrap();
+    let saved = serde_json::from_str(&saved).unwrap();
+    assert_eq!(schema::violations("search-1.json", &saved), [""; 0]);
+    assert!(world.out.path().join("probe-01/run.json").is_file());
 }
 
 /// The ^Z experiment: the generator itself is stopped for a while.

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use clap::Parser;
-use nazar::load::cli::{Cli, Command, PlanArgs, RunArgs, VerifyArgs};
+use nazar::load::cli::{Cli, Command, PlanArgs, RunArgs, SearchArgs, VerifyArgs};
 use nazar::load::report::exit;
 use nazar::load::verdict::Verdict;
-use nazar::load::{plan, run, summary, verify};
+use nazar::load::{plan, run, search, summary, verify};
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
 /// clearing pages.
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => write(*args),
         Command::Plan(args) => foresee(&args),
+        Command::Search(args) => find(*args),
         Command::Verify(args) => compare(*args),
     };
     match result {
@@ -47,17 +48,39 @@ fn write(args: RunArgs) -> anyhow::Result<u8> {
     };
     run::stop_on_signal(&STOP)?;
     let account = run::run(&options, &STOP)?;
-    let to_stdout = json.as_deref() == Some(Path::new("-"));
+    show(json.as_deref(), &account, || summary::text(&account))?;
+    Ok(Verdict::of(&account).exit_code())
+}
+
+fn find(args: SearchArgs) -> anyhow::Result<u8> {
+    let json = args.json.clone();
+    let options = match args.options() {
+        Ok(options) => options,
+        Err(why) => return Ok(usage(&why)),
+    };
+    run::stop_on_signal(&STOP)?;
+    let found = search::search(&options, &STOP)?;
+    show(json.as_deref(), &found, || found.text())?;
+    Ok(found.exit_code())
+}
+
+/// A result: text on stdout, or JSON in its place; or JSON in a file as well.
+fn show(
+    json: Option<&Path>,
+    result: &impl serde::Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     match json {
-        Some(_) if to_stdout => println!("{}", encoded(&account)?),
-        Some(path) => std::fs::write(&path, encoded(&account)? + "\n")
+        Some(path) if path == Path::new("-") => {
+            println!("{}", encoded(result)?);
+            return Ok(());
+        }
+        Some(path) => std::fs::write(path, encoded(result)? + "\n")
             .with_context(|| format!("write {}", path.display()))?,
         None => {}
     }
-    if !to_stdout {
-        print!("{}", summary::text(&account));
-    }
-    Ok(Verdict::of(&account).exit_code())
+    print!("{}", text());
+    Ok(())
 }
 
 fn encoded(account: &impl serde::Serialize) -> anyhow::Result<String> {

@@ -19,7 +19,7 @@
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
 //! Pure: everything but [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
-//! [`run`], [`scrape`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
 //! [`latency::meter`].
 
 // In the order in which a record travels.
@@ -86,4 +86,5 @@ pub mod watch;
 pub mod cli;
 pub mod plan;
 pub mod run;
+pub mod search;
 pub mod verify;

@@ -19,7 +19,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::artefacts::latency::{Distribution, Latency};
+use super::artefacts::latency::{Distribution, Latency, samples_needed};
 use super::latency::meter::Stage;
 use super::schedule::profile::rate;
 
@@ -105,6 +105,17 @@ impl Threshold {
     pub fn can_abort(&self) -> bool {
         let is_latency = self.metric.is_duration();
         is_latency && matches!(self.op, Op::Below | Op::AtMost)
+    }
+
+    /// Measurements without which it is unknown.
+    pub fn samples_needed(&self) -> u64 {
+        match self.metric {
+            Metric::Latency { stat: Stat::Percentile(name), .. } => {
+                let percentile = name.trim_start_matches('p').parse().unwrap_or(0.0);
+                samples_needed(percentile / 100.0)
+            }
+            _ => 1,
+        }
     }
 
     pub fn needs_visibility(&self) -> bool {
@@ -270,6 +281,13 @@ mod tests {
         assert_eq!(judge("visible.p99.99<1h"), (false, None));
         let nothing = "ack.p99<2s".parse::<Threshold>().unwrap().judge(&Figures::default());
         assert!(!nothing.holds && nothing.shown.starts_with("unknown"));
+    }
+
+    #[test]
+    fn percentiles_say_what_they_need() {
+        let needed = |text: &str| text.parse::<Threshold>().unwrap().samples_needed();
+        assert_eq!(["ack.p50<1s", "ack.p99<1s", "ack.p99.99<1s"].map(needed), [20, 1000, 100_000]);
+        assert_eq!(needed("ack.max<1s"), 1);
     }
 
     #[test]

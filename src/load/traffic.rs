@@ -29,6 +29,7 @@ impl Traffic {
         if self.starts_now {
             let schedule = self.workload.schedule.starting_at(now_ms);
             self.parameters.insert("start_ms".to_owned(), schedule.start_ms.to_string());
+            self.parameters.insert("records".to_owned(), schedule.records().to_string());
             self.parameters.insert("end_ms".to_owned(), schedule.end_ms().to_string());
             self.workload.schedule = schedule;
         }

@@ -11,6 +11,11 @@ use crate::load::latency::recorder::Micros;
 /// A percentile needs ten measurements beyond it; with fewer it is one or two unlucky records.
 const BEYOND_MIN: f64 = 10.0;
 
+/// Measurements that have to stand behind a quantile.
+pub fn samples_needed(quantile: f64) -> u64 {
+    (BEYOND_MIN / (1.0 - quantile)).round() as u64
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
     /// Measurements; each may stand for several records.
@@ -29,8 +34,8 @@ impl Distribution {
     /// Of a histogram that `samples` measurements were taken for.
     pub fn of(histogram: &Micros, samples: u64) -> Self {
         let percentile = |quantile: f64| {
-            let has_enough = samples as f64 * (1.0 - quantile) >= BEYOND_MIN * 0.999;
-            has_enough.then(|| millis(histogram.value_at_quantile(quantile)))
+            (samples >= samples_needed(quantile))
+                .then(|| millis(histogram.value_at_quantile(quantile)))
         };
         Self {
             samples,

@@ -7,6 +7,7 @@ mod measure;
 mod plan;
 mod run;
 mod schedule;
+mod search;
 mod traffic;
 mod verify;
 
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use plan::PlanArgs;
 pub use run::RunArgs;
+pub use search::SearchArgs;
 pub use verify::VerifyArgs;
 
 use super::kafka::Cluster;
@@ -38,6 +40,8 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Say what a run would write, without a broker
     Plan(Box<PlanArgs>),
+    /// Find the highest rate that can be sustained
+    Search(Box<SearchArgs>),
     /// Recount the log and compare with what Redis holds
     Verify(Box<VerifyArgs>),
 }

@@ -41,6 +41,19 @@ pub struct ScheduleArgs {
 }
 
 impl ScheduleArgs {
+    /// What each probe of a search replaces by a schedule of its own.
+    pub fn of_probe(arrivals: Arrivals) -> Self {
+        Self {
+            profile: None,
+            events: None,
+            duration: Some(Duration::from_secs(1)),
+            rate: None,
+            arrivals,
+            event_time_span: Duration::ZERO,
+            base_time: None,
+        }
+    }
+
     pub fn schedule(&self) -> (Schedule, Pace) {
         let (schedule, pace) = match (&self.profile, self.events, self.duration, self.rate) {
             (None, Some(events), None, None) => {
