@@ -93,11 +93,7 @@ fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {
         Err(why) => return Ok(usage(&why)),
     };
     let plan = plan::plan(&traffic);
-    if args.json {
-        println!("{}", encoded(&plan)?);
-    } else {
-        print!("{}", plan.text());
-    }
+    show(args.json.as_deref(), &plan, || plan.text())?;
     Ok(exit::GOOD)
 }
 

@@ -9,8 +9,8 @@
 //! again: no record is allocated by itself. The bytes are at the same time what the digest is made of,
 //! so streams are equal exactly when their bytes are.
 //!
-//! This is the seam for other sources of records: whatever fills blocks can be planned, sent,
-//! measured and accounted for.
+//! This is the seam for other sources of records: whatever fills blocks can be planned, sent, measured and
+//! accounted for ([`super::feed::Feed::of`]).
 
 use ring::digest::{SHA256, digest};
 

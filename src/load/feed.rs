@@ -27,13 +27,20 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Ends its thread when it is dropped.
+    /// The blocks of a workload.
     pub fn start(config: WorkloadConfig, threads: usize) -> Feed {
+        let mut generator = Generator::new(config);
+        Feed::of(threads, move |blocks| generator.fill(blocks))
+    }
+
+    /// The blocks that `fill` fills, as many at a time as it has threads for. It leaves those empty that
+    /// come after the end. Its thread ends when the feed is dropped.
+    pub fn of(threads: usize, fill: impl FnMut(&mut [Block]) + Send + 'static) -> Feed {
         let threads = threads.max(1);
         let (full_sender, full) = sync_channel(threads * BLOCKS_PER_THREAD);
         let (used, used_receiver) = sync_channel(threads * BLOCKS_PER_THREAD);
         (0..threads * BLOCKS_PER_THREAD).for_each(|_| _ = used.send(Block::default()));
-        std::thread::spawn(move || make(config, threads, &full_sender, &used_receiver));
+        std::thread::spawn(move || make(fill, threads, &full_sender, &used_receiver));
         Feed { full, first: RefCell::default(), used }
     }
 
@@ -56,14 +63,18 @@ impl Feed {
     }
 }
 
-fn make(config: WorkloadConfig, threads: usize, full: &SyncSender<Block>, used: &Receiver<Block>) {
-    let mut generator = Generator::new(config);
+fn make(
+    mut fill: impl FnMut(&mut [Block]),
+    threads: usize,
+    full: &SyncSender<Block>,
+    used: &Receiver<Block>,
+) {
     loop {
         let mut blocks: Vec<Block> = used.iter().take(threads).collect();
         if blocks.len() < threads {
             return;
         }
-        generator.fill(&mut blocks);
+        fill(&mut blocks);
         let has_ended = blocks.iter().any(Block::is_empty);
         for block in blocks {
             // Nobody listens any more: the run was ended early.

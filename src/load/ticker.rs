@@ -1,4 +1,4 @@
-//! Once a second: what the meter has, onto disk, onto the screen, and against the thresholds.
+//! Once a second, or less often in a long run: what the meter has, onto disk, onto the screen, and against the thresholds.
 
 use std::iter::Peekable;
 use std::path::Path;
@@ -18,6 +18,8 @@ use super::scrape::Latest;
 use super::threshold::{Figures, Threshold};
 
 const INTERVAL: Duration = Duration::from_secs(1);
+/// A run that is longer than so many intervals has longer ones: what it leaves stays at some megabytes.
+const INTERVALS_MAX: u64 = 7200;
 /// How soon the end is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A threshold that is missed so many times in a row is missed for good: one bad second is not yet a
@@ -26,6 +28,8 @@ const MISSED_MAX: u32 = 3;
 
 /// What a ticker goes by.
 pub struct Rules {
+    /// How long the run is meant to last.
+    pub length: Duration,
     pub warmup: Duration,
     /// Those that end the run when they are missed.
     pub thresholds: Vec<Threshold>,
@@ -75,8 +79,9 @@ impl<'a> Ticker<'a> {
 
     /// Ticks until `done`, and once more then. Sets `abort` when a threshold is missed for good.
     pub fn run(mut self, done: &AtomicBool, abort: &AtomicBool) -> anyhow::Result<()> {
+        let interval = interval(self.rules.length);
         loop {
-            let next = self.from + INTERVAL;
+            let next = self.from + interval;
             while !done.load(Relaxed) && self.meter.elapsed() < next {
                 std::thread::sleep(LOOK_EVERY);
             }
@@ -162,5 +167,21 @@ impl<'a> Ticker<'a> {
         let missed = self.rules.thresholds.iter().any(|one| is_missed(one.judge(&figures)));
         self.missed = if missed { self.missed + 1 } else { 0 };
         self.missed >= MISSED_MAX
+    }
+}
+
+/// Whole seconds.
+fn interval(length: Duration) -> Duration {
+    INTERVAL * u32::try_from(length.as_secs().div_ceil(INTERVALS_MAX).max(1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_have_longer_intervals() {
+        let hours = |hours: u64| interval(Duration::from_secs(hours * 3600)).as_secs();
+        assert_eq!([0, 1, 2, 3, 24].map(hours), [1, 1, 1, 2, 12]);
     }
 }

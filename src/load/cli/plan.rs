@@ -1,5 +1,7 @@
 //! The arguments of `nazar-load plan`.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::schedule::ScheduleArgs;
@@ -12,9 +14,9 @@ pub struct PlanArgs {
     pub schedule: ScheduleArgs,
     #[command(flatten)]
     pub traffic: TrafficArgs,
-    /// The plan as JSON (text otherwise)
-    #[arg(long)]
-    pub json: bool,
+    /// The plan as JSON to this file, or to stdout in place of the text: -
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 impl PlanArgs {

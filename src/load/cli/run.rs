@@ -114,6 +114,7 @@ impl RunArgs {
             daemon_metrics: self.daemon_metrics,
             out: self.out,
             progress: !self.no_progress,
+            expects_clean_topics: true,
         })
     }
 }

@@ -110,6 +110,7 @@ impl SearchArgs {
             daemon_metrics: None,
             out: PathBuf::new(),
             progress: !self.no_progress,
+            expects_clean_topics: false,
         };
         Ok(SearchOptions {
             probe,

@@ -47,6 +47,8 @@ pub struct RunOptions {
     pub daemon_metrics: Option<Url>,
     pub out: PathBuf,
     pub progress: bool,
+    /// Say so when the topics hold other records already.
+    pub expects_clean_topics: bool,
 }
 
 /// What is measured of a run with a schedule.
@@ -66,7 +68,9 @@ pub struct Measure {
 pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
     let (mut run, traffic) = prepare(options)?;
     run.save(&options.out)?;
-    if let earlier @ 1.. = run.earlier_records() {
+    if let earlier @ 1.. = run.earlier_records()
+        && options.expects_clean_topics
+    {
         eprintln!(
             "note: the topics hold {earlier} records already; a daemon that reads them from the \
              beginning counts those too, and `verify` expects this run alone"

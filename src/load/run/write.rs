@@ -72,8 +72,14 @@ pub fn write<'a>(
         let _ends = SetOnDrop(&done);
         let ticker = if is_measured {
             let times = schedule.times(traffic.workload.seed);
-            let ticker =
-                Ticker::new(&meter, ticker_rules(options), times, &options.out, &bar, &daemon)?;
+            let ticker = Ticker::new(
+                &meter,
+                ticker_rules(options, Duration::from_nanos(schedule.duration_ns())),
+                times,
+                &options.out,
+                &bar,
+                &daemon,
+            )?;
             Some(scope.spawn(|| ticker.run(&done, &abort)))
         } else {
             None
@@ -152,11 +158,11 @@ fn places(topics: &[RunTopic]) -> Places {
     topics.iter().flat_map(of_topic).collect()
 }
 
-fn ticker_rules(options: &RunOptions) -> Rules {
+fn ticker_rules(options: &RunOptions, length: Duration) -> Rules {
     let thresholds = options.thresholds.iter();
     let aborting = thresholds.filter(|one| options.abort_on_fail && one.can_abort());
     let Measure { warmup, give_up_behind, .. } = options.measure;
-    Rules { warmup, thresholds: aborting.cloned().collect(), give_up_behind }
+    Rules { length, warmup, thresholds: aborting.cloned().collect(), give_up_behind }
 }
 
 fn wait_until_visible(meter: &Meter, wait: Duration, stop: &AtomicBool) {
