@@ -101,12 +101,10 @@ pub fn page(meter: &Meter) -> String {
 mod tests {
     use super::*;
     use crate::load::latency::stamp::Stamp;
-    use std::time::Instant;
 
     #[test]
     fn a_page_says_how_far_records_have_come() {
-        let started = Instant::now();
-        let meter = Meter::new(started, Duration::ZERO, Duration::from_secs(1), None);
+        let meter = Meter::new(Duration::ZERO, Duration::from_secs(1), None);
         meter.acknowledged(Stamp::new(0, 0));
         meter.publish(7, Duration::from_millis(250));
         meter.recorder(Stage::Ack).end_interval(|_, _| {});

@@ -28,6 +28,7 @@ use super::pacer::Pacer;
 /// Records between two calls of the controlling function: often enough to stop at once, too
 /// seldom to cost anything.
 const CONTROL_EVERY: u64 = 256;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(120);
 const DEFAULTS: [(&str, &str); 6] = [
     ("enable.idempotence", "true"),
@@ -97,6 +98,18 @@ impl Producer {
 
     pub fn topic(&self, kind: Kind) -> &str {
         &self.topics[kind as usize]
+    }
+
+    /// Returns once the brokers have answered. The client connects when it is first needed, and the first
+    /// records would have to wait for that.
+    pub fn connect(&self, topics: &[&str]) -> anyhow::Result<()> {
+        for topic in topics {
+            self.inner
+                .client()
+                .fetch_metadata(Some(topic), CONNECT_TIMEOUT)
+                .with_context(|| format!("ask the broker for topic {topic}"))?;
+        }
+        Ok(())
     }
 
     /// Time since the start: the meter's, if there is one.

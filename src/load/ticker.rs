@@ -77,11 +77,12 @@ impl<'a> Ticker<'a> {
         })
     }
 
-    /// Ticks until `done`, and once more then. Sets `abort` when a threshold is missed for good.
+    /// After the start. Ticks until `done`, and once more then. Sets `abort` when a threshold is missed for good.
     pub fn run(mut self, done: &AtomicBool, abort: &AtomicBool) -> anyhow::Result<()> {
         let interval = interval(self.rules.length);
         loop {
-            let next = self.from + interval;
+            // On whole intervals: what a tick took does not add up.
+            let next = interval * (self.from.div_duration_f64(interval) as u32 + 1);
             while !done.load(Relaxed) && self.meter.elapsed() < next {
                 std::thread::sleep(LOOK_EVERY);
             }

@@ -1,7 +1,7 @@
 //! What a run measures while it goes on, shared by those who send, acknowledge, see and report.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::pending::Pending;
@@ -39,7 +39,8 @@ pub struct Progress {
 
 #[derive(Debug)]
 pub struct Meter {
-    origin: Instant,
+    /// Not set before the start: until then no time passes.
+    origin: OnceLock<Instant>,
     warmup_us: u64,
     max_behind_us: u64,
     recorders: [Mutex<Recorder>; 3],
@@ -66,7 +67,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Meter {
     /// `next_offsets` by kind and partition, if visibility is to be watched.
     pub fn new(
-        origin: Instant,
         warmup: Duration,
         max_behind: Duration,
         next_offsets: Option<&[Vec<i64>; 4]>,
@@ -82,7 +82,7 @@ impl Meter {
             Mutex::new(Pending::new(offsets.iter().flatten().copied()))
         });
         Self {
-            origin,
+            origin: OnceLock::new(),
             warmup_us,
             max_behind_us: max_behind.as_micros() as u64,
             recorders: [(); 3].map(|()| Mutex::new(Recorder::new(warmup_us))),
@@ -98,8 +98,13 @@ impl Meter {
         }
     }
 
+    /// From now on time passes.
+    pub fn start(&self) {
+        self.origin.get_or_init(Instant::now);
+    }
+
     pub fn elapsed(&self) -> Duration {
-        self.origin.elapsed()
+        self.origin.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     fn now_us(&self) -> u64 {

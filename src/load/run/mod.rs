@@ -77,13 +77,14 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
         );
     }
     let mut ledger = Ledger::default();
-    let written = write(options, &traffic, &run.topics, stop, &mut ledger)?;
+    let written = write(options, traffic, &run.topics, stop, &mut ledger)?;
     let consumer = options.cluster.consumer()?;
     for topic in &mut run.topics {
         let count = topic.start_offsets.len() as u32;
         topic.end_offsets = end_offsets(&consumer, &topic.topic, count)?;
     }
     run.take_ledger(&ledger);
+    run.parameters = written.parameters;
     run.state = written.state;
     run.seconds = written.elapsed.as_secs_f64();
     run.events_per_second = (ledger.records() as f64 / run.seconds.max(1e-9)).round();

@@ -1,7 +1,5 @@
 //! What has to be known and to exist before the first record.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use rdkafka::consumer::BaseConsumer;
 
 use super::RunOptions;
@@ -9,8 +7,7 @@ use crate::load::kafka;
 use crate::load::run_file::{FORMAT, RunFile, RunTopic, State};
 use crate::load::traffic::Traffic;
 
-/// Creates topics and notes where they end; what depends on the broker's partitions and on the
-/// moment of the start is filled in.
+/// Creates topics and notes where they end; the number of their partitions is filled in.
 pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
     let mut traffic = options.traffic.clone();
     let kinds = traffic.kinds();
@@ -32,8 +29,6 @@ pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
     for (&kind, &count) in kinds.iter().zip(&counts) {
         traffic.workload.partitions[kind as usize] = count;
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let traffic = traffic.started(i64::try_from(now.as_millis()).unwrap_or(0));
     let run = RunFile {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,8 +1,9 @@
 //! The run itself: everybody who takes part in it, from the first record to the last look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -32,6 +33,8 @@ pub struct Written<'a> {
     /// Until the last acknowledgement.
     pub elapsed: Duration,
     pub behind_max: Duration,
+    /// With the times of the start and the end.
+    pub parameters: BTreeMap<String, String>,
     pub measured: Option<(Latency, Validity)>,
     /// Of a run that is to be verified, with the samples taken as it went on.
     pub verification: Option<Verification<'a>>,
@@ -40,26 +43,29 @@ pub struct Written<'a> {
 /// Writes the records and measures them.
 pub fn write<'a>(
     options: &'a RunOptions,
-    traffic: &Traffic,
+    traffic: Traffic,
     topics: &[RunTopic],
     stop: &AtomicBool,
     ledger: &mut Ledger,
 ) -> anyhow::Result<Written<'a>> {
-    let schedule = &traffic.workload.schedule;
     let redis = match &options.measure.watch {
         Some(watch) => Some(RedisObserved::connect(&watch.redis_url, &watch.prefix)?),
         None => None,
     };
+    let meter = Arc::new(meter(options, topics));
+    let is_measured = traffic.pace == Pace::Scheduled;
+    let measured = is_measured.then(|| Arc::clone(&meter));
+    let producer = Producer::new(&options.cluster, traffic.topics.clone(), measured)?;
+    producer.connect(&topics.iter().map(|topic| topic.topic.as_str()).collect::<Vec<_>>())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let traffic = traffic.started(i64::try_from(now.as_millis()).unwrap_or(0));
+    let schedule = &traffic.workload.schedule;
     let feed = Feed::start(traffic.workload.clone(), traffic.threads);
     feed.wait();
     let bar = progress(options, schedule.records());
     let listener = options.metrics_listen.as_deref().map(exporter::listen).transpose()?;
     let daemon = scrape::Latest::default();
     let (done, abort) = (AtomicBool::new(false), AtomicBool::new(false));
-    let meter = Arc::new(meter(options, topics));
-    let is_measured = traffic.pace == Pace::Scheduled;
-    let measured = is_measured.then(|| Arc::clone(&meter));
-    let producer = Producer::new(&options.cluster, traffic.topics.clone(), measured)?;
     let mut pacer = Pacer::new(traffic.pace);
     let control = |handed_over| {
         if !is_measured {
@@ -70,6 +76,7 @@ pub fn write<'a>(
     };
     let (complete, elapsed, verification) = std::thread::scope(|scope| {
         let _ends = SetOnDrop(&done);
+        meter.start();
         let ticker = if is_measured {
             let times = schedule.times(traffic.workload.seed);
             let ticker = Ticker::new(
@@ -117,7 +124,14 @@ pub fn write<'a>(
         false => State::Aborted,
     };
     let measured = is_measured.then(|| judge(&meter, &options.measure));
-    Ok(Written { state, elapsed, behind_max: pacer.behind_max(), measured, verification })
+    Ok(Written {
+        state,
+        elapsed,
+        behind_max: pacer.behind_max(),
+        parameters: traffic.parameters,
+        measured,
+        verification,
+    })
 }
 
 fn judge(meter: &Meter, measure: &Measure) -> (Latency, Validity) {
@@ -146,7 +160,7 @@ fn meter(options: &RunOptions, topics: &[RunTopic]) -> Meter {
         Kind::ALL
             .map(|kind| of_kind(kind).map_or_else(Vec::new, |topic| topic.start_offsets.clone()))
     });
-    Meter::new(Instant::now(), *warmup, *max_behind, next_offsets.as_ref())
+    Meter::new(*warmup, *max_behind, next_offsets.as_ref())
 }
 
 fn places(topics: &[RunTopic]) -> Places {
