@@ -49,7 +49,7 @@ fn latencies(text: &mut String, run: &RunFile) {
             row(text, "  from sending", uncorrected);
         }
     }
-    let mut notes = Vec::new();
+    let mut notes = vec!["from the intended time".to_owned()];
     if latency.warmup_seconds > 0.0 {
         notes.push(format!("without the first {} s", latency.warmup_seconds));
     }
@@ -62,7 +62,7 @@ fn latencies(text: &mut String, run: &RunFile) {
             notes.push(format!("{} records not seen by the end", visible.missing));
         }
     }
-    let _ = writeln!(text, "from the intended time; {}\n", notes.join("; ").trim_end());
+    let _ = writeln!(text, "{}\n", notes.join("; "));
 }
 
 fn row(text: &mut String, name: &str, distribution: &Distribution) {
