@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 use nazar::load::cli::{Cli, Command};
 use nazar::load::pacer::Pace;
+use nazar::load::replay::mapping::{Mapping, builtin};
 
 fn help(subcommand: Option<&str>) -> String {
     let mut command = Cli::command().term_width(100);
@@ -19,6 +20,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("help_run", help(Some("run")));
     insta::assert_snapshot!("help_plan", help(Some("plan")));
     insta::assert_snapshot!("help_search", help(Some("search")));
+    insta::assert_snapshot!("help_replay", help(Some("replay")));
     insta::assert_snapshot!("help_verify", help(Some("verify")));
 }
 
@@ -136,4 +138,20 @@ fn a_search_is_refused_that_could_not_find_anything() {
     let options = search("--slo ack.p99<2s --min 2k --max 80k --within 5% --warmup 3s").unwrap();
     assert_eq!((options.min, options.max, options.within), (2e3, 80e3, 0.05));
     assert!(options.probe.abort_on_fail && options.probe.measure.give_up_behind.is_some());
+}
+
+#[test]
+fn the_mappings_of_the_documentation_are_mappings() {
+    let page = include_str!("../docs/REPLAY.md");
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).collect();
+    assert_eq!(blocks.len(), builtin::NAMES.len());
+    for (name, block) in builtin::NAMES.iter().zip(blocks) {
+        let block = block.split("```").next().unwrap();
+        Mapping::parse(name, block).unwrap();
+        // Every line of it stands in the ready-made one, which has comments besides.
+        let ready_made: Vec<&str> = builtin::text(name).unwrap().lines().collect();
+        for line in block.lines() {
+            assert!(ready_made.contains(&line), "{name}: {line}");
+        }
+    }
 }

@@ -7,7 +7,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 use clap::Parser;
-use nazar::load::cli::{Cli, Command, PlanArgs, RunArgs, SearchArgs, VerifyArgs};
+use nazar::load::cli::{
+    Cli, Command, PlanArgs, Refusal, ReplayArgs, RunArgs, SearchArgs, VerifyArgs,
+};
+use nazar::load::replay::mapping::builtin;
 use nazar::load::report::exit;
 use nazar::load::verdict::Verdict;
 use nazar::load::{plan, run, search, summary, verify};
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(args) => write(*args),
         Command::Plan(args) => foresee(&args),
         Command::Search(args) => find(*args),
+        Command::Replay(args) => replay(*args),
         Command::Verify(args) => compare(*args),
     };
     match result {
@@ -85,6 +89,39 @@ fn show(
 
 fn encoded(account: &impl serde::Serialize) -> anyhow::Result<String> {
     serde_json::to_string(account).context("encode the result")
+}
+
+fn replay(args: ReplayArgs) -> anyhow::Result<u8> {
+    if let Some(name) = &args.print_map {
+        let names = || format!("--print-map {name}: there are {}", builtin::NAMES.join(", "));
+        return Ok(match builtin::text(name) {
+            Some(text) => {
+                print!("{text}");
+                exit::GOOD
+            }
+            None => usage(&names()),
+        });
+    }
+    let read = match args.read() {
+        Ok(read) => read,
+        Err(Refusal::Usage(why)) => return Ok(usage(&why)),
+        Err(Refusal::Error(error)) => return Err(error),
+    };
+    if args.dry_run {
+        print!("{}", read.1.text());
+        return Ok(exit::GOOD);
+    }
+    eprint!("{}", read.1.text());
+    let json = args.json.clone();
+    let options = match args.options(read) {
+        Ok(options) => options,
+        Err(Refusal::Usage(why)) => return Ok(usage(&why)),
+        Err(Refusal::Error(error)) => return Err(error),
+    };
+    run::stop_on_signal(&STOP)?;
+    let account = run::run(&options, &STOP)?;
+    show(json.as_deref(), &account, || summary::text(&account))?;
+    Ok(Verdict::of(&account).exit_code())
 }
 
 fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {

@@ -19,7 +19,7 @@
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
 //! Pure: everything but [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
-//! [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
 //! [`latency::meter`].
 
 // In the order in which a record travels.
@@ -56,6 +56,7 @@ pub mod threshold;
 pub mod verdict;
 
 pub mod plot;
+pub mod replay;
 pub mod traffic;
 
 pub mod feed;

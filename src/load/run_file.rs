@@ -10,6 +10,7 @@ use super::artefacts::latency::Latency;
 use super::clock::Rules;
 use super::kind::Kind;
 use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
+use super::replay::account::Account;
 use super::report::VerifyReport;
 use super::threshold::Judged;
 use super::verdict::{Validity, Verdict};
@@ -37,6 +38,9 @@ pub struct RunFile {
     pub events_per_second: f64,
     /// How far behind its schedule the generator has been at worst; 0 without a schedule.
     pub behind_max_ms: u64,
+    /// Of a replay: what the files hold, and what of it could not be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Account>,
     /// Of a run with a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
@@ -158,6 +162,7 @@ mod tests {
             seconds: 1.0,
             events_per_second: 10.0,
             behind_max_ms: 0,
+            replay: None,
             latency: None,
             validity: None,
             thresholds: Vec::new(),

@@ -5,6 +5,7 @@
 
 mod measure;
 mod plan;
+mod replay;
 mod run;
 mod schedule;
 mod search;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Parser, Subcommand};
 
 pub use plan::PlanArgs;
+pub use replay::{Refusal, ReplayArgs};
 pub use run::RunArgs;
 pub use search::SearchArgs;
 pub use verify::VerifyArgs;
@@ -42,6 +44,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Find the highest rate that can be sustained
     Search(Box<SearchArgs>),
+    /// Send files of a real shop, and leave an account as `run` does
+    Replay(Box<ReplayArgs>),
     /// Recount the log and compare with what Redis holds
     Verify(Box<VerifyArgs>),
 }

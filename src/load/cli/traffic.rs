@@ -131,6 +131,7 @@ impl TrafficArgs {
             starts_now: pace == Pace::Scheduled && schedule_args.base_time.is_none(),
             threads: self.threads,
             parameters,
+            replay: None,
         })
     }
 
@@ -155,7 +156,7 @@ impl TrafficArgs {
 }
 
 impl Pace {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Pace::Unbounded => "unbounded",
             Pace::Scheduled => "scheduled",

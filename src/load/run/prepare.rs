@@ -4,6 +4,7 @@ use rdkafka::consumer::BaseConsumer;
 
 use super::RunOptions;
 use crate::load::kafka;
+use crate::load::replay::Replay;
 use crate::load::run_file::{FORMAT, RunFile, RunTopic, State};
 use crate::load::traffic::Traffic;
 
@@ -43,6 +44,7 @@ pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
         seconds: 0.0,
         events_per_second: 0.0,
         behind_max_ms: 0,
+        replay: traffic.replay.as_ref().map(Replay::started_account),
         latency: None,
         validity: None,
         thresholds: Vec::new(),

@@ -10,7 +10,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::{Measure, RunOptions};
 use crate::load::artefacts::latency::Latency;
 use crate::load::exporter;
-use crate::load::feed::Feed;
 use crate::load::kind::Kind;
 use crate::load::latency::meter::Meter;
 use crate::load::ledger::Ledger;
@@ -60,7 +59,7 @@ pub fn write<'a>(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let traffic = traffic.started(i64::try_from(now.as_millis()).unwrap_or(0));
     let schedule = &traffic.workload.schedule;
-    let feed = Feed::start(traffic.workload.clone(), traffic.threads);
+    let feed = traffic.feed();
     feed.wait();
     let bar = progress(options, schedule.records());
     let listener = options.metrics_listen.as_deref().map(exporter::listen).transpose()?;
@@ -105,6 +104,9 @@ pub fn write<'a>(
         let verify = options.verify.as_ref();
         let sampler = verify.map(|verify| scope.spawn(|| live::sample(verify, &done)));
         let complete = produce(&feed, &producer, &mut pacer, ledger, control)?;
+        if complete {
+            traffic.ended()?;
+        }
         let elapsed = meter.elapsed();
         if let Some(watch_options) = &options.measure.watch {
             wait_until_visible(&meter, watch_options.wait, stop);

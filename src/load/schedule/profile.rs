@@ -50,6 +50,13 @@ impl Profile {
         Self { segments: vec![Segment { duration, shape: Shape::Linear { from: rate, to: rate } }] }
     }
 
+    /// Constant rates, one after another, each for a step.
+    pub fn of_steps(step: Duration, rates: impl Iterator<Item = f64>) -> Self {
+        let segment =
+            |rate| Segment { duration: step, shape: Shape::Linear { from: rate, to: rate } };
+        Self { segments: rates.map(segment).collect() }
+    }
+
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
