@@ -56,6 +56,18 @@ pub enum Command {
     Reset(ResetArgs),
     /// Ask a running nazar on this machine for its health, for container health checks
     Probe(ProbeArgs),
+    /// Print the script that completes this program in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// Made if it does not exist
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// Where the configuration comes from.

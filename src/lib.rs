@@ -43,3 +43,5 @@ pub mod cli;
 pub mod log;
 
 pub mod probe;
+
+pub mod shell;

@@ -59,6 +59,8 @@ fn the_help_of_the_program() {
       dead-letters  Count the records in the dead-letter topic, by reason and topic
       reset         Delete everything nazar keeps in Redis under the configured prefix
       probe         Ask a running nazar on this machine for its health, for container health checks
+      completions   Print the script that completes this program in a shell
+      man           Write man pages into a directory
       help          Print this message or the help of the given subcommand(s)
 
     Options:
@@ -120,6 +122,8 @@ fn the_reference_shows_every_help() {
         "dead-letters",
         "reset",
         "probe",
+        "completions",
+        "man",
     ];
     for command in [None].into_iter().chain(commands.map(Some)) {
         let help = help(command);

@@ -1,12 +1,14 @@
 //! `nazar-load`: see `nazar-load --help` and docs/CLI.md.
 #![deny(unsafe_code)]
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use nazar::load::cli::{
     Cli, Command, PlanArgs, Refusal, ReplayArgs, RunArgs, SearchArgs, VerifyArgs,
 };
@@ -14,6 +16,7 @@ use nazar::load::replay::mapping::builtin;
 use nazar::load::report::exit;
 use nazar::load::verdict::Verdict;
 use nazar::load::{plan, run, search, summary, verify};
+use nazar::shell;
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
 /// clearing pages.
@@ -29,6 +32,8 @@ fn main() -> ExitCode {
         Command::Search(args) => find(*args),
         Command::Replay(args) => replay(*args),
         Command::Verify(args) => compare(*args),
+        Command::Completions { shell } => complete(shell),
+        Command::Man { directory } => man(&directory),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -122,6 +127,18 @@ fn replay(args: ReplayArgs) -> anyhow::Result<u8> {
     let account = run::run(&options, &STOP)?;
     show(json.as_deref(), &account, || summary::text(&account))?;
     Ok(Verdict::of(&account).exit_code())
+}
+
+fn complete(shell: Shell) -> anyhow::Result<u8> {
+    let script = shell::completions(Cli::command(), shell);
+    std::io::stdout().write_all(&script).context("print the script")?;
+    Ok(exit::GOOD)
+}
+
+fn man(directory: &Path) -> anyhow::Result<u8> {
+    let writing = || format!("write man pages into {}", directory.display());
+    shell::man_pages(Cli::command(), directory).with_context(writing)?;
+    Ok(exit::GOOD)
 }
 
 fn foresee(args: &PlanArgs) -> anyhow::Result<u8> {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use nazar::check;
 use nazar::cli::{Cli, Command, Exit, ProbeArgs, effective};
 use nazar::config::{Config, ConfigErrors};
 use nazar::probe::probe;
 use nazar::service::{self, Options};
-use nazar::{backfill, demo, letters, promote, reset, status};
+use nazar::{backfill, demo, letters, promote, reset, shell, status};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -46,6 +46,16 @@ fn run(command: Command) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Probe(args) => health(&args),
+        Command::Completions { shell } => {
+            let script = shell::completions(Cli::command(), shell);
+            std::io::stdout().write_all(&script).context("print the script")?;
+            Ok(Exit::Done)
+        }
+        Command::Man { directory } => {
+            let writing = || format!("write man pages into {}", directory.display());
+            shell::man_pages(Cli::command(), &directory).with_context(writing)?;
+            Ok(Exit::Done)
+        }
         Command::Run(args) => {
             let config = args.config.load()?;
             nazar::log::init(&config.log)?;

@@ -12,6 +12,7 @@ mod search;
 mod traffic;
 mod verify;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
@@ -48,6 +49,18 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Recount the log and compare with what Redis holds
     Verify(Box<VerifyArgs>),
+    /// Print the script that completes this program in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// Made if it does not exist
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Clone, Debug, Args)]
