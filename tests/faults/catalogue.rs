@@ -221,7 +221,13 @@ fn catalogue(options: &Options) -> Vec<Scenario> {
             vec![RedisSlow(Duration::from_millis(200))],
         ),
         long("redis-cut", "connections to Redis cut at any byte", RELAYED, vec![RedisCut]),
-        long("broker-killed", "kill -9 of the broker, and a start", BROKER, vec![BrokerKilled; 2]),
+        long(
+            "broker-killed",
+            "kill -9 of the broker, and a start",
+            // Its start can take half a minute on a busy machine; so late the producer is then.
+            Stage { lateness_seconds: 40, ..BROKER },
+            vec![BrokerKilled; 2],
+        ),
         long(
             "broker-frozen",
             "the broker answers nothing for 10 s",

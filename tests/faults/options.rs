@@ -32,7 +32,8 @@ pub struct Options {
     /// Scenarios at a time; by default one for --all and --soak, as they measure, else four
     #[arg(long, visible_alias = "test-threads", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
-    /// Write the table there as Markdown, and beside it as JSON lines; not with a filter
+    /// Write the table there as Markdown, and beside it as JSON lines; with a filter, replace those
+    /// rows of it
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Name the scenarios and end

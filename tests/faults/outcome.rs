@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -12,10 +12,12 @@ pub enum Verdict {
     Known,
 }
 
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// The scenario's name.
     pub fault: String,
+    /// Date, versions, machine and options.
+    pub circumstances: String,
     pub what: String,
     pub seed: u64,
     pub instances: usize,

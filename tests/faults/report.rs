@@ -40,14 +40,20 @@ pub fn line(outcome: &Outcome, seconds: f64) -> String {
     text
 }
 
-/// Writes the JSON lines, and with `--report` the Markdown; returns where. Some scenarios are not
-/// the table: then the report stays as it is.
+/// Writes the JSON lines, and with `--report` the Markdown; returns where. Of some scenarios, by a
+/// filter, the rows replace those that the report has.
 pub fn save(outcomes: &[Outcome], options: &Options) -> anyhow::Result<PathBuf> {
     let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.jsonl");
-    let report = options.report.clone().filter(|_| options.filter.is_empty());
+    let report = options.report.clone();
     let place = report.clone().unwrap_or_else(|| scratch.clone());
+    let circumstances = circumstances(options);
+    let mut outcomes = outcomes.to_vec();
+    outcomes.iter_mut().for_each(|outcome| outcome.circumstances.clone_from(&circumstances));
+    if report.is_some() && !options.filter.is_empty() {
+        outcomes = replaced(&place.with_extension("jsonl"), outcomes)?;
+    }
     let mut lines = String::new();
-    for outcome in outcomes {
+    for outcome in &outcomes {
         lines += &serde_json::to_string(outcome).context("encode an outcome")?;
         lines.push('\n');
     }
@@ -55,15 +61,49 @@ pub fn save(outcomes: &[Outcome], options: &Options) -> anyhow::Result<PathBuf> 
     let json = if report.is_some() { place.with_extension("jsonl") } else { scratch };
     std::fs::write(&json, lines).with_context(|| format!("write {}", json.display()))?;
     if report.is_some() {
-        std::fs::write(&place, markdown(outcomes, options))
+        std::fs::write(&place, markdown(&outcomes))
             .with_context(|| format!("write {}", place.display()))?;
     }
     Ok(place)
 }
 
-fn markdown(outcomes: &[Outcome], options: &Options) -> String {
+/// The rows of an earlier report, with new ones in the place of those of their names.
+fn replaced(earlier: &Path, mut new: Vec<Outcome>) -> anyhow::Result<Vec<Outcome>> {
+    let lines = std::fs::read_to_string(earlier)
+        .with_context(|| format!("read {}, whose rows are to be replaced", earlier.display()))?;
+    let mut outcomes = Vec::new();
+    for line in lines.lines() {
+        let old: Outcome = serde_json::from_str(line).context("decode an earlier outcome")?;
+        match new.iter().position(|outcome| outcome.fault == old.fault) {
+            Some(number) => outcomes.push(new.remove(number)),
+            None => outcomes.push(old),
+        }
+    }
+    outcomes.append(&mut new);
+    Ok(outcomes)
+}
+
+/// Under which circumstances, and which rows if those differ.
+fn under(outcomes: &[Outcome]) -> String {
+    let mut rows: Vec<(&str, Vec<&str>)> = Vec::new();
+    for Outcome { circumstances, fault, .. } in outcomes {
+        match rows.iter_mut().find(|(known, _)| known == circumstances) {
+            Some((_, faults)) => faults.push(fault),
+            None => rows.push((circumstances, vec![fault])),
+        }
+    }
+    rows.sort_by_key(|(_, faults)| std::cmp::Reverse(faults.len()));
+    let mut lines = rows.iter().enumerate().map(|(number, (circumstances, faults))| match number {
+        0 => (*circumstances).to_owned(),
+        _ => format!("{}: {circumstances}", faults.join(", ")),
+    });
+    let first = lines.next().unwrap_or_default();
+    lines.fold(first, |text, line| format!("{text}\n\n{line}"))
+}
+
+fn markdown(outcomes: &[Outcome]) -> String {
     let mut text = String::from(HEAD);
-    let _ = writeln!(text, "{}\n", circumstances(options));
+    let _ = writeln!(text, "{}\n", under(outcomes));
     text += "| fault | what happens | runs | produced | counted | over | under | lost | windows | samples / flushes | after close | RTO p50 / max, s | stale max, s | RSS peak, MiB | held |\n";
     text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     for outcome in

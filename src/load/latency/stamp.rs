@@ -2,7 +2,7 @@
 //! and back: so nothing is looked up or allocated for it.
 
 const DELAY_BITS: u32 = 24;
-/// Set where the delay is in steps of [`COARSE`] microseconds.
+/// Set where the delay is in steps of 2^[`COARSE_SHIFT`] microseconds.
 const COARSE_FLAG: u64 = 1 << (DELAY_BITS - 1);
 /// Delays from 8.4 s on are kept to a millisecond, up to 2 h 23 min.
 const COARSE_SHIFT: u32 = 10;
