@@ -22,6 +22,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("help_search", help(Some("search")));
     insta::assert_snapshot!("help_replay", help(Some("replay")));
     insta::assert_snapshot!("help_verify", help(Some("verify")));
+    insta::assert_snapshot!("help_report", help(Some("report")));
 }
 
 fn run(arguments: &str) -> Result<nazar::load::run::RunOptions, String> {

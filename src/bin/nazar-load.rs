@@ -9,13 +9,15 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
+use nazar::load::artefacts::left::Left;
 use nazar::load::cli::{
-    Cli, Command, PlanArgs, Refusal, ReplayArgs, RunArgs, SearchArgs, VerifyArgs,
+    Cli, Command, Format, PlanArgs, Refusal, ReplayArgs, ReportArgs, RunArgs, SearchArgs,
+    VerifyArgs,
 };
 use nazar::load::replay::mapping::builtin;
 use nazar::load::report::exit;
 use nazar::load::verdict::Verdict;
-use nazar::load::{plan, run, search, summary, verify};
+use nazar::load::{html, plan, run, search, summary, verify};
 use nazar::shell;
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => compare(*args),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => man(&directory),
+        Command::Report(args) => render(&args),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -164,4 +167,24 @@ fn compare(args: VerifyArgs) -> anyhow::Result<u8> {
         print!("{}", report.text());
     }
     Ok(if report.equal { exit::GOOD } else { exit::DIFFERENT })
+}
+
+/// Good once it is written, whatever it says.
+fn render(args: &ReportArgs) -> anyhow::Result<u8> {
+    let left = Left::read(&args.directory)?;
+    let rendered = match (args.format, &left) {
+        (Format::Html, left) => html::page(left),
+        (Format::Text, Left::Run(left)) => summary::text(&left.run),
+        (Format::Text, Left::Search(found)) => found.text(),
+        (Format::Json, Left::Run(left)) => encoded(&left.run)? + "\n",
+        (Format::Json, Left::Search(found)) => encoded(found)? + "\n",
+    };
+    match args.file() {
+        Some(path) => {
+            std::fs::write(&path, rendered).with_context(|| format!("write {}", path.display()))?;
+            eprintln!("{}", path.display());
+        }
+        None => print!("{rendered}"),
+    }
+    Ok(exit::GOOD)
 }

@@ -20,6 +20,8 @@
 //!
 //! Pure: everything but [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
 //! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! Pure: everything but [`environment`], [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
+//! [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
 //! [`latency::meter`].
 
 // In the order in which a record travels.
@@ -50,6 +52,7 @@ pub mod workload;
 pub mod latency;
 
 pub mod artefacts;
+pub mod environment;
 pub mod ledger;
 pub mod run_file;
 pub mod threshold;
@@ -83,6 +86,8 @@ pub mod scrape;
 pub mod summary;
 pub mod ticker;
 pub mod watch;
+
+pub mod html;
 
 pub mod cli;
 pub mod plan;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::artefacts::latency::Latency;
 use super::clock::Rules;
+use super::environment::Environment;
 use super::kind::Kind;
 use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
 use super::replay::account::Account;
@@ -23,6 +24,9 @@ pub struct RunFile {
     pub format: u32,
     pub version: String,
     pub librdkafka: String,
+    /// Of the generator's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// `running` until the last record is acknowledged; then `complete`, `interrupted` by a signal, or
     /// `aborted` for a threshold. The counts are exact in the last three.
     pub state: State,
@@ -146,6 +150,7 @@ mod tests {
             format: FORMAT,
             version: "0.1.0".into(),
             librdkafka: "2".into(),
+            environment: None,
             state: State::Complete,
             seed: 5,
             rules: Rules::default(),

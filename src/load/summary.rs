@@ -23,6 +23,9 @@ pub fn text(run: &RunFile) -> String {
     if let Some(validity) = &run.validity {
         validity_lines(&mut text, validity);
     }
+    if run.state == State::Running {
+        text += "not finished: the run goes on, or was killed\n";
+    }
     if run.state == State::Aborted {
         text += "ended early: a threshold was missed for good\n";
     }

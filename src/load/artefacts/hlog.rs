@@ -10,9 +10,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 
+use super::cut_off;
 use crate::load::latency::meter::Stage;
 use crate::load::latency::recorder::{Micros, Pair};
 
@@ -97,11 +102,62 @@ impl HistogramLog {
     }
 }
 
+/// Everything that a run has measured: the sum of its intervals, by clock.
+#[derive(Clone, Debug, Default)]
+pub struct Histograms {
+    stages: [Pair; 3],
+}
+
+impl Histograms {
+    pub fn of(&self, stage: Stage) -> &Pair {
+        &self.stages[stage as usize]
+    }
+
+    /// Adds a line; lines without a histogram of ours add nothing.
+    fn add(&mut self, line: &[u8]) -> anyhow::Result<()> {
+        for entry in IntervalLogIterator::new(line) {
+            let entry = entry.map_err(|_| anyhow!("not a line of an interval log"))?;
+            let LogEntry::Interval(interval) = entry else { continue };
+            let tag = interval.tag();
+            let Some(sum) = tag.and_then(|tag| self.tagged(tag.as_str())) else { continue };
+            let bytes = STANDARD.decode(interval.encoded_histogram()).context("decode Base64")?;
+            let histogram: Micros = Deserializer::new()
+                .deserialize(&mut bytes.as_slice())
+                .map_err(|error| anyhow!("decode a histogram: {error}"))?;
+            sum.add(&histogram).map_err(|error| anyhow!("add a histogram: {error}"))?;
+        }
+        Ok(())
+    }
+
+    fn tagged(&mut self, tag: &str) -> Option<&mut Micros> {
+        let stage = Stage::ALL.into_iter().find(|&stage| {
+            let (corrected, uncorrected) = tags(stage);
+            corrected == tag || uncorrected == Some(tag)
+        })?;
+        let pair = &mut self.stages[stage as usize];
+        let is_corrected = tags(stage).0 == tag;
+        Some(if is_corrected { &mut pair.corrected } else { &mut pair.uncorrected })
+    }
+}
+
+/// The log of a run's directory, and whether its last line was cut off.
+pub fn load(directory: &Path) -> anyhow::Result<(Histograms, bool)> {
+    let path = directory.join(FILE);
+    let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let mut histograms = Histograms::default();
+    let (whole, is_cut_off) = cut_off(&bytes);
+    for (at, line) in whole.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        histograms
+            .add(line)
+            .with_context(|| format!("parse line {} of {}", at + 1, path.display()))?;
+    }
+    Ok((histograms, is_cut_off))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hdrhistogram::serialization::Deserializer;
-    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    use crate::load::latency::recorder::empty;
 
     #[test]
     fn the_librarys_own_reader_finds_what_was_written() {
@@ -122,7 +178,7 @@ mod tests {
         for entry in IntervalLogIterator::new(&bytes) {
             match entry.unwrap() {
                 LogEntry::Interval(interval) => {
-                    let raw = base64(interval.encoded_histogram());
+                    let raw = STANDARD.decode(interval.encoded_histogram()).unwrap();
                     let histogram: Micros =
                         Deserializer::new().deserialize(&mut raw.as_slice()).unwrap();
                     let tag = interval.tag().unwrap().as_str().to_owned();
@@ -136,19 +192,55 @@ mod tests {
         assert_eq!((found, starts), (expected.to_vec(), 2));
     }
 
-    fn base64(text: &str) -> Vec<u8> {
-        const ALPHABET: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let (mut bytes, mut word, mut bits) = (Vec::new(), 0u32, 0);
-        for digit in text.bytes().filter(|&byte| byte != b'=') {
-            let value = ALPHABET.iter().position(|&letter| letter == digit).unwrap();
-            word = word << 6 | value as u32;
-            bits += 6;
-            if bits >= 8 {
-                bits -= 8;
-                bytes.push((word >> bits) as u8);
+    /// A log of two intervals of `visible`: 3 ms, and 3 ms and 9 ms.
+    fn written() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = HistogramLog::create(directory.path(), SystemTime::now()).unwrap();
+        let mut pair = Pair { corrected: empty(), uncorrected: empty() };
+        let second = Duration::from_secs(1);
+        for (at, ms) in [(0, 3), (1, 9)] {
+            pair.corrected.saturating_record(ms * 1000);
+            pair.uncorrected.saturating_record(1000);
+            log.write(Stage::Visible, second * at, second, &pair).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn the_intervals_of_a_clock_are_added_up() {
+        let directory = written();
+        let (histograms, is_cut_off) = load(directory.path()).unwrap();
+        let Pair { corrected, uncorrected } = histograms.of(Stage::Visible);
+        assert_eq!((corrected.len(), uncorrected.len(), is_cut_off), (3, 3, false));
+        assert_eq!((corrected.max() / 1000, uncorrected.max() / 1000), (9, 1));
+        assert!(histograms.of(Stage::Ack).corrected.is_empty());
+    }
+
+    #[test]
+    fn damage_is_an_error_that_names_the_line() {
+        let directory = written();
+        let path = directory.path().join(FILE);
+        let whole = std::fs::read(&path).unwrap();
+        // What a killed run left of its last line is left out.
+        std::fs::write(&path, &whole[..whole.len() - 7]).unwrap();
+        let (histograms, is_cut_off) = load(directory.path()).unwrap();
+        let visible = histograms.of(Stage::Visible);
+        assert_eq!((visible.corrected.len(), visible.uncorrected.len()), (3, 1));
+        assert!(is_cut_off);
+        // Any byte of it spoiled may be noticed or not, but is survived.
+        let text = String::from_utf8(whole).unwrap();
+        let first = text.find("Tag=").unwrap();
+        for at in first..text.len() {
+            for spoiled in [b'A', b'/', b'9', b',', b'\n', 0xff] {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = spoiled;
+                std::fs::write(&path, &bytes).unwrap();
+                let _ = load(directory.path());
             }
         }
-        bytes
+        let line = text[..first].lines().count() + 1;
+        std::fs::write(&path, text.replacen("HIST", "HOST", 1)).unwrap();
+        let error = format!("{:#}", load(directory.path()).unwrap_err());
+        assert!(error.contains(&format!("parse line {line} of")), "{error}");
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::cut_off;
 use super::latency::Distribution;
 
 pub const FILE: &str = "timeline.jsonl";
@@ -73,14 +74,21 @@ impl Timeline {
 
 /// The lines of a run's directory.
 pub fn load(directory: &Path) -> anyhow::Result<Vec<Second>> {
+    Ok(load_cut_off(directory)?.0)
+}
+
+/// The same, and whether the last line was cut off.
+pub fn load_cut_off(directory: &Path) -> anyhow::Result<(Vec<Second>, bool)> {
     let path = directory.join(FILE);
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    text.lines()
+    let bytes = std::fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    let (whole, is_cut_off) = cut_off(&bytes);
+    let seconds = whole
+        .split_inclusive(|&byte| byte == b'\n')
         .enumerate()
         .map(|(at, line)| {
-            serde_json::from_str(line)
+            serde_json::from_slice(line)
                 .with_context(|| format!("parse line {} of {}", at + 1, path.display()))
         })
-        .collect()
+        .collect::<anyhow::Result<_>>()?;
+    Ok((seconds, is_cut_off))
 }

@@ -6,6 +6,7 @@
 mod measure;
 mod plan;
 mod replay;
+mod report;
 mod run;
 mod schedule;
 mod search;
@@ -19,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use plan::PlanArgs;
 pub use replay::{Refusal, ReplayArgs};
+pub use report::{Format, ReportArgs};
 pub use run::RunArgs;
 pub use search::SearchArgs;
 pub use verify::VerifyArgs;
@@ -61,6 +63,8 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Render what a run or a search has left as a page, as text or as JSON
+    Report(ReportArgs),
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,6 +3,7 @@
 use rdkafka::consumer::BaseConsumer;
 
 use super::RunOptions;
+use crate::load::environment::Environment;
 use crate::load::kafka;
 use crate::load::replay::Replay;
 use crate::load::run_file::{FORMAT, RunFile, RunTopic, State};
@@ -34,6 +35,7 @@ pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         librdkafka: rdkafka::util::get_rdkafka_version().1,
+        environment: Some(Environment::here()),
         state: State::Running,
         seed: traffic.workload.seed,
         rules: traffic.workload.rules,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 pub use bisection::{Bisection, Interval};
-use report::{Probe, SearchReport};
+use report::{FORMAT, Probe, SearchReport};
 
 use crate::load::artefacts::timeline::{self, Second};
 use crate::load::plot::short;
@@ -24,8 +24,6 @@ use crate::load::schedule::profile::Profile;
 use crate::load::schedule::{Arrivals, Schedule};
 use crate::load::verdict::Verdict;
 
-/// Changes when a reader of the old form would misread the new one.
-const FORMAT: u32 = 1;
 /// A backlog that grows by less than this share of the rate is not held against it: a probe is too
 /// short to tell.
 const GROWTH_MAX: f64 = 0.02;

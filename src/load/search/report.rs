@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::load::plot::short;
@@ -11,6 +11,8 @@ use crate::load::report::exit;
 use crate::load::threshold::Judged;
 
 pub const FILE: &str = "search.json";
+/// Changes when a reader of the old form would misread the new one.
+pub const FORMAT: u32 = 1;
 
 /// `search.json`. Rates are in records per second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +70,16 @@ impl SearchReport {
             let _ = writeln!(text, "{}", probe.line());
         }
         let slos = self.slos.join(", ");
+        let _ = writeln!(text, "{slos}: {}", self.answer());
+        if self.is_limited_by_the_generator() {
+            text +=
+                "the limit was the generator or the broker: it did not hold its schedule there\n";
+        }
+        text
+    }
+
+    /// The interval in words.
+    pub fn answer(&self) -> String {
         let answer = match (self.low, self.high) {
             (Some(low), Some(high)) => {
                 format!(
@@ -86,13 +98,13 @@ impl SearchReport {
             (false, true) => ", each end confirmed",
             (false, false) => "; the ends contradict themselves",
         };
-        let _ = writeln!(text, "{slos}: {answer}{confirmed}");
-        let failed = self.probes.iter().filter(|probe| Some(probe.rate) == self.high);
-        if failed.clone().any(|probe| !probe.valid) {
-            text +=
-                "the limit was the generator or the broker: it did not hold its schedule there\n";
-        }
-        text
+        format!("{answer}{confirmed}")
+    }
+
+    /// Whether the rate that does not hold is one that the daemon has never seen.
+    pub fn is_limited_by_the_generator(&self) -> bool {
+        let mut failed = self.probes.iter().filter(|probe| Some(probe.rate) == self.high);
+        failed.any(|probe| !probe.valid)
     }
 
     pub fn exit_code(&self) -> u8 {
@@ -101,6 +113,21 @@ impl SearchReport {
             Some(_) => exit::GOOD,
             None => exit::THRESHOLD,
         }
+    }
+
+    pub fn load(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(FILE);
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let report: Self =
+            serde_json::from_str(&text).with_context(|| format!("parse {}", path.display()))?;
+        ensure!(
+            report.format == FORMAT,
+            "{} has format {}, this version reads {FORMAT}",
+            path.display(),
+            report.format
+        );
+        Ok(report)
     }
 
     pub fn save(&self, directory: &Path) -> anyhow::Result<()> {
