@@ -3,7 +3,7 @@
 //! ```text
 //!  artefacts::left ─► rows ─► run_charts ──┐
 //!  (what the files say)   percentiles ─────┼─► chart ─► SVG ┐
-//!                         tables ──────────┴─► table ───────┴─► run_page, search_page ─► page
+//!          run_tables, run_truth ──────────┴─► table ───────┴─► run_page, search_page ─► page
 //! ```
 //!
 //! - Pure: from what was read to a `String`. The same files give the same page.
@@ -20,6 +20,7 @@ mod rows;
 mod run_charts;
 mod run_page;
 mod run_tables;
+mod run_truth;
 mod search_page;
 mod standing;
 pub mod table;

@@ -6,7 +6,9 @@ use super::markup::Html;
 use super::rows::{self, Row};
 use super::run_charts::Over;
 use super::table::grouped;
-use super::{Tile, absent, banner, heading, note, percentiles, run_tables, standing, tiles};
+use super::{
+    Tile, absent, banner, heading, note, percentiles, run_tables, run_truth, standing, tiles,
+};
 use crate::load::artefacts::latency::Distribution;
 use crate::load::artefacts::left::RunLeft;
 use crate::load::latency::meter::Stage;
@@ -203,8 +205,8 @@ fn behind(html: &mut Html, left: &RunLeft, rows: &[Row]) {
 
 fn truth(html: &mut Html, left: &RunLeft) {
     heading(html, "Ledger");
-    html.append(&run_tables::ledger(&left.run).html());
-    run_tables::ledger_notes(&left.run).iter().for_each(|text| note(html, text));
+    html.append(&run_truth::ledger(&left.run).html());
+    run_truth::ledger_notes(&left.run).iter().for_each(|text| note(html, text));
     heading(html, "Verification");
     let Some(report) = &left.run.verify else {
         absent(
@@ -226,9 +228,9 @@ fn truth(html: &mut Html, left: &RunLeft) {
             }
         ),
     );
-    html.append(&run_tables::views(report).html());
+    html.append(&run_truth::views(report).html());
     report.notes.iter().for_each(|text| note(html, text));
-    if let Some(table) = run_tables::differences(report) {
+    if let Some(table) = run_truth::differences(report) {
         html.append(&table.html());
     }
     let more = report.differences.count.saturating_sub(report.differences.first.len() as u64);
