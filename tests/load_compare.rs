@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use nazar::load::closed::compare_closed_windows;
+use nazar::load::closed::{Closing, compare_closed_windows, due};
 use nazar::load::compare::Differences;
 use nazar::load::kafka::LogRecord;
 use nazar::load::kind::Kind;
@@ -366,6 +366,22 @@ fn without_a_bounded_run_only_what_must_be_closed_is_demanded() {
     let stated = Fields::from([("closed_through:1m".into(), (T0_MS + 420_000).to_string())]);
     picture.hashes.insert(keys().meta(), stated);
     assert_eq!(compare(&picture).0.demanded.windows, 3);
+}
+
+#[test]
+fn a_window_is_waited_for_once_it_is_due() {
+    let definitions = definitions();
+    let due = due(&definitions, &facts(&definitions));
+    // At 390 s the windows that end at 60 s and 120 s are due; up to 360 s nothing follows.
+    assert_eq!(due, BTreeMap::from([("1m".to_owned(), T0_MS + 120_000)]));
+    let is_behind = |field: &str, value: i64| {
+        let meta = Fields::from([(field.to_owned(), value.to_string())]);
+        Closing::from_meta(&meta).behind(&due) == ["1m"]
+    };
+    assert!(is_behind("group_watermark", T0_MS + 390_000), "nothing is closed yet");
+    assert!(is_behind("closed_through:1m", T0_MS + 60_000));
+    assert!(!is_behind("closed_through:1m", T0_MS + 120_000));
+    assert!(!is_behind("ended", 1));
 }
 
 #[test]

@@ -52,10 +52,17 @@ impl Closing {
         if self.ended {
             return i64::MAX;
         }
-        let stated = self.closed_through.get(&window.label).copied().unwrap_or(i64::MIN);
-        let newest = facts.partitions.iter().map(|trace| trace.newest.last().map(|last| last.1));
-        let proven = newest.min().flatten().map_or(i64::MIN, |newest| newest - lateness_ms);
-        stated.max(proven)
+        self.stated(&window.label).max(proven_through(facts, lateness_ms))
+    }
+
+    fn stated(&self, label: &str) -> i64 {
+        self.closed_through.get(label).copied().unwrap_or(i64::MIN)
+    }
+
+    /// Sizes of which the last window that is [due](due) has not been closed yet.
+    pub fn behind<'a>(&self, due: &'a BTreeMap<String, i64>) -> Vec<&'a str> {
+        let is_behind = |(label, end): &(&String, &i64)| !self.ended && self.stated(label) < **end;
+        due.iter().filter(is_behind).map(|(label, _)| label.as_str()).collect()
     }
 
     fn notes(&self) -> Vec<String> {
@@ -79,6 +86,23 @@ impl Closing {
         }
         notes
     }
+}
+
+/// By window label: the end of the newest window with content that every partition's own watermark
+/// has passed. A daemon that has merged the whole log closes it within seconds.
+pub fn due(definitions: &Definitions, facts: &Facts) -> BTreeMap<String, i64> {
+    let through = proven_through(facts, definitions.lateness_ms);
+    let last = |window: &Window| {
+        let ends = demanded_ends(window, facts).into_iter();
+        Some((window.label.clone(), ends.filter(|&end| end <= through).max()?))
+    };
+    definitions.windows.iter().filter_map(last).collect()
+}
+
+/// What every partition's own watermark has passed.
+fn proven_through(facts: &Facts, lateness_ms: i64) -> i64 {
+    let newest = facts.partitions.iter().map(|trace| trace.newest.last().map(|last| last.1));
+    newest.min().flatten().map_or(i64::MIN, |newest| newest - lateness_ms)
 }
 
 /// Compares every window of every size.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use super::closed::{Closing, compare_closed_windows};
+use super::closed::{self, Closing, compare_closed_windows};
 use super::compare::Differences;
 use super::kafka::{Cluster, Range};
 use super::latest::{Judged, compare_latest};
@@ -18,6 +18,10 @@ use super::read_back::{ranges, read_log};
 use super::reconcile::{self, TopicRead};
 use super::report::{LatestReport, TopicReport, VerifyReport};
 use super::run_file::{RunFile, State};
+
+/// A daemon that has closed nothing for so long will not go on: it closes a backlog's windows in
+/// rounds of seconds, between checkpoints that may hold them as long.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
@@ -33,7 +37,7 @@ pub struct VerifyOptions {
     pub daemon_json: Option<PathBuf>,
     pub latest_samples: u64,
     pub every: Duration,
-    /// How long to wait until the daemon has read the whole log.
+    /// How long to wait until the daemon has read the whole log, and closed what is due.
     pub wait: Duration,
     /// Closed boards kept per window, if the definitions do not say; 0: all.
     pub closed_keep: Option<usize>,
@@ -127,6 +131,8 @@ impl<'a> Verification<'a> {
         wait_for_daemon(options, &keys, &definitions, &ranges, &mut redis, &mut report.notes)?;
         let (facts, topics) = read_log(&options.cluster, &definitions, &ranges)?;
         eprintln!("read {} records, {} applied", records(&topics), facts.facts.len());
+        let due = closed::due(&definitions, &facts);
+        wait_for_closing(options, &keys, &due, &mut redis, &mut report.notes)?;
 
         reconcile::with_broker(&topics, &mut report.differences);
         reconcile::with_run(run, &definitions, &topics, &mut report.differences);
@@ -206,6 +212,38 @@ fn wait_for_daemon(
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Waits until every window that is due has been closed. Latest views may come before it: they show
+/// a backlog as soon as it is merged, and its windows close in rounds.
+fn wait_for_closing(
+    options: &VerifyOptions,
+    keys: &Keys,
+    due: &BTreeMap<String, i64>,
+    redis: &mut RedisObserved,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + options.wait;
+    let mut closed = (BTreeMap::new(), Instant::now());
+    loop {
+        let closing = Closing::from_meta(&redis.hash(&keys.meta())?);
+        let behind = closing.behind(due);
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if closing.closed_through != closed.0 {
+            closed = (closing.closed_through.clone(), now);
+        }
+        if now >= deadline || now.duration_since(closed.1) >= CLOSING_PATIENCE {
+            notes.push(format!(
+                "windows of {} that are due have not been closed (see --wait)",
+                behind.join(", ")
+            ));
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 

@@ -42,7 +42,7 @@ pub struct VerifyArgs {
     /// Time between two samples
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub every: Duration,
-    /// Wait so long at most until the daemon has published the whole log
+    /// Wait so long at most until the daemon has published the whole log, and as long until it has closed what is due
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     pub wait: Duration,
     /// Closed boards kept per window, 0 for all [default: as the definitions say, else all]
