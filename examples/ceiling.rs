@@ -48,6 +48,7 @@ struct Cli {
 
 fn main() -> anyhow::Result<()> {
     let started = Instant::now();
+    nazar::allocator::keep_freed_memory();
     let cli = Cli::parse();
     let options = LoadOptions { file: cli.config, env: std::env::vars(), sets: cli.sets };
     let mut config = Config::load(options)?;

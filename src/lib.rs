@@ -2,6 +2,8 @@
 //! and publishes boards, distinct counts and counters to Redis.
 #![deny(unsafe_code)]
 
+pub mod allocator;
+
 pub mod time;
 
 pub mod event;

@@ -28,6 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 static STOP: AtomicBool = AtomicBool::new(false);
 
 fn main() -> ExitCode {
+    nazar::allocator::keep_freed_memory();
     let result = match Cli::parse().command {
         Command::Run(args) => write(*args),
         Command::Plan(args) => foresee(&args),

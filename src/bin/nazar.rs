@@ -22,6 +22,7 @@ use tokio::sync::watch;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    nazar::allocator::keep_freed_memory();
     match run(Cli::parse().command) {
         Ok(exit) => exit.into(),
         Err(error) if service::is_refusal(&error) => {

@@ -1,4 +1,4 @@
-//! Batches of records straight from librdkafka: the one module of the crate with unsafe code.
+//! Batches of records straight from librdkafka: the one module of the pipeline with unsafe code.
 //!
 //! The `rdkafka` crate hands out one message per call, at two to three times the cost of
 //! librdkafka's own batch call. This module wraps that call, and nothing else.

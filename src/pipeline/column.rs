@@ -95,7 +95,7 @@ impl Column {
     }
 
     /// The board at one edge: (entity, value), best first. Empty when no board shows the series.
-    pub fn board<N: Ord>(&mut self, edge: usize, name: impl Fn(u32) -> N) -> Vec<(u32, u64)> {
+    pub fn board<'a>(&mut self, edge: usize, name: impl Fn(u32) -> &'a [u8]) -> Vec<(u32, u64)> {
         let Self { values, ranks } = self;
         let value = |entity: u32| values.get(entity, edge);
         let read = |rank: &mut Rank| rank.read(values.entities(edge), value, name);

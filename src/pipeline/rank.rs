@@ -63,23 +63,28 @@ impl Rank {
         self.candidates.len() > 2 * self.above + 4096
     }
 
-    /// Drops stale and double entries.
+    /// Drops stale and double entries. As many as stand above are all that do, each once.
     pub fn tidy(&mut self, value: impl Fn(u32) -> u64) {
+        if self.candidates.len() == self.above {
+            return;
+        }
         let threshold = self.threshold;
         self.candidates.retain(|&entity| value(entity) >= threshold);
-        self.candidates.sort_unstable();
-        self.candidates.dedup();
+        if self.candidates.len() > self.above {
+            self.candidates.sort_unstable();
+            self.candidates.dedup();
+        }
         debug_assert_eq!(self.candidates.len(), self.above);
     }
 
     /// The board: (entity, value), value descending, then `name` descending.
     ///
-    /// `value` answers for every entity below `entities`; `name` orders ties.
-    pub fn read<N: Ord>(
+    /// `value` answers for every entity below `entities`; `name` orders ties, as bytes.
+    pub fn read<'a>(
         &mut self,
         entities: u32,
         value: impl Fn(u32) -> u64,
-        name: impl Fn(u32) -> N,
+        name: impl Fn(u32) -> &'a [u8],
     ) -> Vec<(u32, u64)> {
         if self.above < self.top.min(self.nonzero) {
             self.candidates = (0..entities).filter(|&entity| value(entity) > 0).collect();
@@ -98,17 +103,13 @@ impl Rank {
         if rows.len() > self.top {
             let (_, &mut (_, cut), _) =
                 rows.select_nth_unstable_by_key(self.top - 1, |&(_, value)| Reverse(value));
-            let mut ties: Vec<(u32, u64)> =
-                rows.iter().copied().filter(|&(_, value)| value == cut).collect();
+            let ties = rows.iter().filter(|&&(_, value)| value == cut).map(|&(entity, _)| entity);
+            let ties: Vec<u32> = ties.collect();
             rows.retain(|&(_, value)| value > cut);
-            let room = self.top - rows.len();
-            if ties.len() > room {
-                ties.select_nth_unstable_by(room - 1, |a, b| name(b.0).cmp(&name(a.0)));
-                ties.truncate(room);
-            }
-            rows.extend(ties);
+            let last = last_by_name(ties, self.top - rows.len(), &name);
+            rows.extend(last.into_iter().map(|entity| (entity, cut)));
         }
-        rows.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| name(b.0).cmp(&name(a.0))));
+        rows.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| name(b.0).cmp(name(a.0))));
         rows
     }
 
@@ -130,8 +131,34 @@ impl Rank {
     }
 }
 
+/// The `count` entities whose names come last. A tie may have tens of thousands: each name is
+/// fetched once for its first bytes, and seldom again.
+fn last_by_name<'a>(entities: Vec<u32>, count: usize, name: &impl Fn(u32) -> &'a [u8]) -> Vec<u32> {
+    if entities.len() <= count {
+        return entities;
+    }
+    let mut named: Vec<(u64, u32)> =
+        entities.into_iter().map(|entity| (first_bytes(name(entity)), entity)).collect();
+    named.select_nth_unstable_by(count - 1, |a, b| {
+        b.0.cmp(&a.0).then_with(|| name(b.1).cmp(name(a.1)))
+    });
+    named.truncate(count);
+    named.into_iter().map(|(_, entity)| entity).collect()
+}
+
+/// The first eight bytes, as a number that orders as they do. Zeros stand for what is not there:
+/// names that differ in them alone are equal here.
+fn first_bytes(name: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    let len = name.len().min(8);
+    bytes[..len].copy_from_slice(&name[..len]);
+    u64::from_be_bytes(bytes)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -143,14 +170,25 @@ mod tests {
             .filter(|(_, v)| **v > 0)
             .map(|(e, &v)| (e as u32, v))
             .collect();
-        rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| name(b.0).cmp(&name(a.0))));
+        rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| name(b.0).cmp(name(a.0))));
         rows.truncate(top);
         rows
     }
 
-    /// Names in another order than the numbers, as in life.
-    fn name(entity: u32) -> u32 {
-        entity.wrapping_mul(2_654_435_761)
+    /// Names in another order than the numbers, as in life: of any length, many with the same
+    /// first eight bytes, some with a zero where others end.
+    fn name(entity: u32) -> &'static [u8] {
+        static NAMES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+            let hash = |entity: u32| entity.wrapping_mul(2_654_435_761) >> 20;
+            let name = |entity| match entity % 4 {
+                0 => format!("{}-{entity}", hash(entity)),
+                1 => format!("same-beginning-{}-{entity}", hash(entity)),
+                2 => format!("p{entity}"),
+                _ => format!("p{}\0", entity - 1),
+            };
+            (0..10_000).map(|entity| name(entity).into_bytes()).collect()
+        });
+        &NAMES[entity as usize]
     }
 
     proptest! {
