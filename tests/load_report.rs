@@ -28,8 +28,12 @@ const SECONDS: u64 = 6;
 /// A verified run of six seconds that missed a threshold. `text` stands wherever text may stand.
 fn run(text: &str) -> RunFile {
     let counts = Counts { applied: 580, late: 12, duplicate: 8, ..Counts::default() };
-    let expected =
-        TopicLedger { counts, malformed_by: BTreeMap::from([(text.to_owned(), 0)]), reordered: 9 };
+    let expected = TopicLedger {
+        counts,
+        malformed_by: BTreeMap::from([(text.to_owned(), 0)]),
+        reordered: 9,
+        drifted_by: BTreeMap::new(),
+    };
     let topic = TopicReport {
         topic: text.into(),
         offsets: 600,

@@ -3,10 +3,11 @@
 
 use nazar::load::block::Block;
 use nazar::load::clock::Rules;
+use nazar::load::drift::{Drift, Expected};
 use nazar::load::generator::Generator;
 use nazar::load::kafka::LogRecord;
 use nazar::load::kind::{Kind, Reason};
-use nazar::load::ledger::{Counts, Ledger};
+use nazar::load::ledger::{Counts, Drifted, Ledger};
 use nazar::load::oracle::definitions::Definitions;
 use nazar::load::oracle::judge::{Judge, Verdict};
 use nazar::load::oracle::record::What;
@@ -181,6 +182,39 @@ fn every_label_is_what_the_log_says() {
 }
 
 #[test]
+fn drifted_records_meet_the_fate_that_the_page_for_producers_says() {
+    let records: Vec<Record> =
+        Workload::new(config(9, 40_000, "late=2%,dup=3%:70s,reorder=5%:50s,drift=20%")).collect();
+    assert_labels_are_true(&records, Rules::default());
+    for kind in Kind::ALL {
+        for drift in Drift::of_kind(kind) {
+            let mut of_way = records.iter().filter(|record| {
+                record.kind == kind && record.injected == Injected::Drifted(drift)
+            });
+            let record = of_way.next().unwrap_or_else(|| panic!("no {} drifted", drift.name));
+            let rejected = drift.expected != Expected::Applied;
+            assert_eq!(record.label == Reason::Malformed, rejected, "{}", drift.name);
+            let reason = drift.expected.reason();
+            let page = include_str!("../docs/EVENTS.md");
+            assert!(reason.is_none_or(|reason| page.contains(&format!("| `{reason}` |"))));
+        }
+    }
+}
+
+#[test]
+fn drift_takes_its_share_and_says_so() {
+    let ledger = ledger(config(4, 100_000, "drift=1%"));
+    let counts = ledger.counts();
+    let drifted = Kind::ALL.iter().flat_map(|&kind| ledger.topic(kind).drifted_by.values());
+    let (rejected, applied): (Vec<_>, Vec<_>) =
+        drifted.partition(|drifted| drifted.malformed.is_some());
+    let sum = |ways: &[&Drifted]| ways.iter().map(|drifted| drifted.records).sum::<u64>();
+    assert_eq!(sum(&rejected), counts.malformed);
+    assert!((850..1_150).contains(&(sum(&rejected) + sum(&applied))));
+    assert_eq!(counts.applied + counts.malformed, 100_000);
+}
+
+#[test]
 fn reordered_records_lie_behind_and_are_still_in_time() {
     let records: Vec<Record> = Workload::new(config(5, 20_000, "reorder=20%:59s")).collect();
     let reordered = records.iter().filter(|record| record.injected == Injected::Reordered).count();
@@ -245,7 +279,7 @@ proptest! {
         by_user in any::<bool>(),
         inject in prop::sample::select(vec![
             "", USUAL, "late=20%:0s..20m", "reorder=50%:10m", "dup=30%:3m", "malformed=50%",
-            "future=30%", "late=10%,reorder=20%:1m,dup=20%:30s,future=10%",
+            "future=30%", "drift=30%,dup=30%:2m,reorder=10%:1m", "late=10%,reorder=20%:1m,dup=20%:30s,future=10%",
         ]),
     ) {
         let rules = Rules { lateness_ms, max_future_ms, base_pane_ms };

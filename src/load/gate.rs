@@ -5,6 +5,7 @@
 //! chooses event times that make the faults come true, and labels each record with its fate.
 
 use super::clock::{Clock, Rules};
+use super::drift::{Drift, Expected};
 use super::inject::Inject;
 use super::kind::{Kind, Reason};
 use super::lane::{Draft, Fault};
@@ -70,8 +71,21 @@ impl Gate {
                 };
             }
             Fault::Copy { event_time_ms } => {
-                self.judge(kind, &draft, event_time_ms);
-                return Decided { draft, event_time_ms, label: Reason::Duplicate, injected };
+                // A drifted record without a time may have moved the watermark beyond the schedule.
+                let label = match self.judge(kind, &draft, event_time_ms) {
+                    Reason::Late => Reason::Late,
+                    _ => Reason::Duplicate,
+                };
+                return Decided { draft, event_time_ms, label, injected };
+            }
+            Fault::Drift => {
+                let drift = Drift::draw(kind, &mut draft.dice);
+                injected = Injected::Drifted(drift);
+                if let Expected::Malformed(_) = drift.expected {
+                    let label = Reason::Malformed;
+                    return Decided { draft, event_time_ms: now_ms, label, injected };
+                }
+                if drift.hides_time() { draft.create_time_ms } else { now_ms }
             }
             Fault::Late => self.late_time(kind, &mut draft),
             Fault::Reorder => self.reordered_time(kind, &mut draft),

@@ -129,9 +129,9 @@ impl Generator {
             label: *label,
             injected: *injected,
         };
-        let encode = |out: &mut Vec<u8>, spoil| {
-            let encoder =
-                Encoder { catalogue: &self.catalogue, currency: &self.config.currency, spoil };
+        let encode = |out: &mut Vec<u8>, spoil, drift| {
+            let (catalogue, currency) = (&self.catalogue, self.config.currency.as_str());
+            let encoder = Encoder { catalogue, currency, spoil, drift };
             encoder.encode(out, draft.event, *event_time_ms, &draft.deed)
         };
         block.push(
@@ -141,18 +141,23 @@ impl Generator {
                 if *label == Reason::Tombstone {
                     return (false, *injected);
                 }
-                let Injected::Spoiled(spoil) = *injected else {
-                    encode(out, None);
-                    return (true, *injected);
-                };
                 let start = out.len();
-                if encode(out, Some(spoil)) {
-                    return (true, *injected);
+                match *injected {
+                    Injected::Nothing | Injected::Reordered => _ = encode(out, None, None),
+                    Injected::Drifted(drift) => {
+                        let has_drifted = encode(out, None, Some(drift));
+                        debug_assert!(has_drifted, "every event of its kind has the field");
+                    }
+                    Injected::Spoiled(spoil) => {
+                        if !encode(out, Some(spoil), None) {
+                            // This shape of event does not have the field.
+                            out.truncate(start);
+                            encode(out, Some(Spoil::Truncated), None);
+                            return (true, Injected::Spoiled(Spoil::Truncated));
+                        }
+                    }
                 }
-                // This shape of event does not have the field.
-                out.truncate(start);
-                encode(out, Some(Spoil::Truncated));
-                (true, Injected::Spoiled(Spoil::Truncated))
+                (true, *injected)
             },
         );
     }

@@ -35,6 +35,8 @@ pub struct Inject {
     pub future: Fault,
     /// Bounds mean nothing here.
     pub tombstone: Fault,
+    /// Bounds mean nothing here.
+    pub drift: Fault,
 }
 
 impl Default for Inject {
@@ -46,6 +48,7 @@ impl Default for Inject {
             reorder: Fault::none(1, 5_000),
             future: Fault::none(1, 600_000),
             tombstone: Fault::none(0, 0),
+            drift: Fault::none(0, 0),
         }
     }
 }
@@ -79,19 +82,18 @@ impl FromStr for Inject {
                 "reorder" => &mut inject.reorder,
                 "future" => &mut inject.future,
                 "tombstone" => &mut inject.tombstone,
+                "drift" => &mut inject.drift,
                 _ => {
                     return Err(InjectError(format!(
-                        "unknown fault `{name}`: expected late, dup, malformed, reorder, future or tombstone"
+                        "unknown fault `{name}`: expected late, dup, malformed, reorder, future, tombstone or drift"
                     )));
                 }
             };
             set(fault, part, value)?;
         }
-        let sum = [inject.late, inject.dup, inject.malformed, inject.future, inject.tombstone]
-            .iter()
-            .map(|fault| fault.ratio)
-            .sum::<f64>();
-        if sum + inject.reorder.ratio > 1.0 {
+        let Inject { late, dup, malformed, reorder, future, tombstone, drift } = inject;
+        let faults = [late, dup, malformed, future, tombstone, drift, reorder];
+        if faults.iter().map(|fault| fault.ratio).sum::<f64>() > 1.0 {
             return Err(InjectError("the ratios add up to more than 100%".into()));
         }
         Ok(inject)
@@ -139,6 +141,7 @@ impl fmt::Display for Inject {
             ("malformed", self.malformed),
             ("future", self.future),
             ("tombstone", self.tombstone),
+            ("drift", self.drift),
         ];
         let mut separator = "";
         for (name, fault) in faults.into_iter().filter(|(_, fault)| fault.ratio > 0.0) {
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_it_prints_it_reads() {
-        let inject: Inject = "usual,tombstone=0.2%,late=1%:30s..5m".parse().unwrap();
+        let inject: Inject = "usual,tombstone=0.2%,drift=0.1%,late=1%:30s..5m".parse().unwrap();
         assert_eq!(inject.to_string().parse::<Inject>().unwrap(), inject);
     }
 

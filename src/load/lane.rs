@@ -34,6 +34,7 @@ pub enum Fault {
     Reorder,
     Future,
     Tombstone,
+    Drift,
     /// Again what was written before, at the event time that it had.
     Copy {
         event_time_ms: i64,
@@ -134,7 +135,7 @@ impl Lane {
 }
 
 fn draw_fault(inject: &Inject, dice: &mut Dice) -> Fault {
-    let Inject { late, dup, malformed, reorder, future, tombstone } = inject;
+    let Inject { late, dup, malformed, reorder, future, tombstone, drift } = inject;
     let mut at = dice.unit();
     for (fault, kind) in [
         (late, Fault::Late),
@@ -143,6 +144,8 @@ fn draw_fault(inject: &Inject, dice: &mut Dice) -> Fault {
         (reorder, Fault::Reorder),
         (future, Fault::Future),
         (tombstone, Fault::Tombstone),
+        // Each new one comes last: it takes its share of the records that were whole.
+        (drift, Fault::Drift),
     ] {
         if at < fault.ratio {
             return kind;

@@ -75,6 +75,18 @@ pub struct TopicLedger {
     pub malformed_by: BTreeMap<String, u64>,
     /// Of applied: written behind the newest event time of their partition, but in time.
     pub reordered: u64,
+    /// Of applied and malformed: by the way in which their schema has drifted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifted_by: BTreeMap<String, Drifted>,
+}
+
+/// Records that have drifted in one way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drifted {
+    pub records: u64,
+    /// The reason of docs/EVENTS.md for which they are malformed; absent when they are applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malformed: Option<String>,
 }
 
 /// What the generator has written, with a digest of every byte of it.
@@ -96,6 +108,11 @@ impl Ledger {
                 Injected::Reordered => topic.reordered += 1,
                 Injected::Spoiled(spoil) => {
                     *topic.malformed_by.entry(spoil.name().to_owned()).or_default() += 1;
+                }
+                Injected::Drifted(drift) => {
+                    let drifted = topic.drifted_by.entry(drift.name.to_owned()).or_default();
+                    drifted.records += 1;
+                    drifted.malformed = drift.expected.reason().map(str::to_owned);
                 }
             }
         }
@@ -158,5 +175,30 @@ pub fn ledger_table(
     for (way, count) in ways {
         let _ = writeln!(text, "of malformed, {way}: {count}");
     }
+    for (way, (count, fate)) in drifts(topics.iter().map(|&(_, ledger)| ledger)) {
+        let _ = writeln!(text, "drifted, {way}: {count} {fate}");
+    }
     text
+}
+
+/// The drifted records of some topics by way: how many, and what is to become of them, for people.
+pub fn drifts<'a>(
+    topics: impl Iterator<Item = &'a TopicLedger>,
+) -> BTreeMap<&'a str, (u64, String)> {
+    let mut ways: BTreeMap<&str, (u64, String)> = BTreeMap::new();
+    for (way, drifted) in topics.flat_map(|ledger| &ledger.drifted_by) {
+        let fate = match &drifted.malformed {
+            Some(reason) => format!("malformed ({reason})"),
+            None => "applied".to_owned(),
+        };
+        let (records, fates) = ways.entry(way).or_default();
+        *records = records.saturating_add(drifted.records);
+        // The same change of another kind of event may have another fate.
+        if !fates.contains(&fate) {
+            let separator = if fates.is_empty() { "" } else { " or " };
+            fates.push_str(separator);
+            fates.push_str(&fate);
+        }
+    }
+    ways
 }

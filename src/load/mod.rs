@@ -18,10 +18,8 @@
 //! `time`, `config`, `sinks`). A rule that both need is written twice, because an error in
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
-//! Pure: everything but [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
-//! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
 //! Pure: everything but [`environment`], [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
-//! [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
 //! [`latency::meter`].
 
 // In the order in which a record travels.
@@ -35,6 +33,7 @@ pub mod shopper;
 pub mod schedule;
 
 pub mod clock;
+pub mod drift;
 pub mod encode;
 pub mod inject;
 pub mod pacer;

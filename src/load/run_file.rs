@@ -145,6 +145,7 @@ mod tests {
             counts: Counts { applied: 7, late: 2, malformed: 1, ..Counts::default() },
             malformed_by: BTreeMap::from([("bad_time".to_owned(), 1)]),
             reordered: 3,
+            drifted_by: BTreeMap::new(),
         };
         RunFile {
             format: FORMAT,

@@ -11,6 +11,7 @@
 
 use super::block::{Block, Meta};
 use super::clock::Rules;
+use super::drift::Drift;
 use super::generator::Generator;
 use super::inject::Inject;
 use super::schedule::Schedule;
@@ -49,6 +50,7 @@ pub enum Injected {
     Nothing,
     Reordered,
     Spoiled(Spoil),
+    Drifted(&'static Drift),
 }
 
 /// A record by itself, for whoever does not care about speed.

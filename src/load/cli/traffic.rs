@@ -40,7 +40,7 @@ pub struct TrafficArgs {
     /// Write order status events as well
     #[arg(long)]
     pub order_events: bool,
-    /// Faults: late, dup, malformed, reorder, future, tombstone as RATIO[:BOUND|:MIN..MAX];
+    /// Faults: late, dup, malformed, reorder, future, tombstone, drift as RATIO[:BOUND|:MIN..MAX];
     /// `usual` for reorder=2%:5s,late=1%,dup=0.5%,malformed=0.1%,future=0.05%
     #[arg(long, value_name = "FAULT=RATIO,…", default_value = "")]
     pub inject: Inject,

@@ -1,32 +1,41 @@
-//! A JSON object in the making, whose fields may be spoiled on purpose.
+//! A JSON object in the making, whose fields may be spoiled, or drift, on purpose.
 
 use super::out::Out;
+use crate::load::drift::{Change, Drift};
 use crate::load::spoil::Spoil;
 
 /// A field's name, and how it stands in JSON after other fields.
 pub struct Name {
     pub plain: &'static str,
     quoted: &'static str,
+    camel: &'static str,
 }
 
 macro_rules! name {
     ($plain:literal) => {
-        Name { plain: $plain, quoted: concat!(",\"", $plain, "\":") }
+        name!($plain, $plain)
+    };
+    ($plain:literal, $camel:literal) => {
+        Name {
+            plain: $plain,
+            quoted: concat!(",\"", $plain, "\":"),
+            camel: concat!(",\"", $camel, "\":"),
+        }
     };
 }
 
-pub const EVENT_ID: Name = name!("event_id");
+pub const EVENT_ID: Name = name!("event_id", "eventId");
 pub const TIMESTAMP: Name = name!("timestamp");
-pub const USER_ID: Name = name!("user_id");
-pub const SESSION_ID: Name = name!("session_id");
-pub const PRODUCT_ID: Name = name!("product_id");
+pub const USER_ID: Name = name!("user_id", "userId");
+pub const SESSION_ID: Name = name!("session_id", "sessionId");
+pub const PRODUCT_ID: Name = name!("product_id", "productId");
 pub const CATEGORY: Name = name!("category");
-pub const SELLER_ID: Name = name!("seller_id");
+pub const SELLER_ID: Name = name!("seller_id", "sellerId");
 pub const ACTION: Name = name!("action");
-pub const ORDER_ID: Name = name!("order_id");
+pub const ORDER_ID: Name = name!("order_id", "orderId");
 pub const CURRENCY: Name = name!("currency");
 pub const QUANTITY: Name = name!("quantity");
-pub const PRICE_MINOR: Name = name!("price_minor");
+pub const PRICE_MINOR: Name = name!("price_minor", "priceMinor");
 pub const ITEMS: Name = name!("items");
 pub const STATUS: Name = name!("status");
 
@@ -35,31 +44,60 @@ pub struct Object<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
     spoil: Option<Spoil>,
-    spoiled: bool,
+    drift: Option<&'static Drift>,
+    /// What was to be done has been done.
+    altered: bool,
     first: bool,
 }
 
 impl<'a> Object<'a> {
-    pub fn new(out: &'a mut Vec<u8>, spoil: Option<Spoil>) -> Self {
+    pub fn new(out: &'a mut Vec<u8>, spoil: Option<Spoil>, drift: Option<&'static Drift>) -> Self {
         let start = out.len();
         out.push(b'{');
-        Self { out, start, spoil, spoiled: false, first: true }
+        Self { out, start, spoil, drift, altered: false, first: true }
     }
 
     fn name(&mut self, name: &Name) {
-        let quoted = name.quoted.as_bytes();
-        self.out.put(&quoted[usize::from(self.first)..]);
+        let quoted = match self.drift.map(|drift| drift.change) {
+            Some(Change::CamelCase) => name.camel,
+            Some(Change::Renamed { field, to }) if field == name.plain => {
+                self.altered = true;
+                to
+            }
+            _ => name.quoted,
+        };
+        self.out.put(&quoted.as_bytes()[usize::from(self.first)..]);
         self.first = false;
     }
 
     pub fn put(&mut self, name: &Name, value: impl FnOnce(&mut Vec<u8>)) {
         self.name(name);
-        match self.spoil {
-            Some(Spoil::Field { field, raw, .. }) if field == name.plain => {
+        match (self.spoil, self.drift) {
+            (None, None) => value(self.out),
+            (Some(Spoil::Field { field, raw, .. }), _) if field == name.plain => {
                 raw.write(self.out);
-                self.spoiled = true;
+                self.altered = true;
+            }
+            (_, Some(drift)) if drift.field() == Some(name.plain) => {
+                match drift.change {
+                    Change::Value { json, .. } => self.out.put(json.as_bytes()),
+                    _ => {
+                        self.out.put(b"\"");
+                        value(self.out);
+                        self.out.put(b"\"");
+                    }
+                }
+                self.altered = true;
             }
             _ => value(self.out),
+        }
+    }
+
+    /// From here on one level deeper, if that is how the event drifts.
+    pub fn wrap(&mut self) {
+        if self.drift.is_some_and(|drift| drift.change == Change::Wrapped) {
+            self.out.put(b",\"version\":2,\"data\":{");
+            self.first = true;
         }
     }
 
@@ -112,14 +150,21 @@ impl<'a> Object<'a> {
     }
 
     pub fn finish(self) -> bool {
-        self.out.push(b'}');
-        match self.spoil {
-            Some(Spoil::Field { .. }) => self.spoiled,
-            Some(whole) => {
-                whole.finish(self.out, self.start);
-                true
-            }
-            None => true,
+        if let Some(Change::Added(field)) = self.drift.map(|drift| drift.change) {
+            self.out.put(field.as_bytes());
         }
+        self.out.push(b'}');
+        match (self.spoil, self.drift.map(|drift| drift.change)) {
+            (Some(Spoil::Field { .. }), _) => return self.altered,
+            (Some(whole), _) => whole.finish(self.out, self.start),
+            (None, Some(Change::Wrapped)) => self.out.push(b'}'),
+            (None, Some(Change::Listed)) => {
+                self.out.insert(self.start, b'[');
+                self.out.push(b']');
+            }
+            (None, Some(Change::Added(_) | Change::CamelCase) | None) => {}
+            (None, Some(_)) => return self.altered,
+        }
+        true
     }
 }

@@ -6,7 +6,7 @@ use super::run_tables::head;
 use super::table::{Cell, Table, grouped};
 use crate::load::compare::{Difference, Tally};
 use crate::load::kind::Reason;
-use crate::load::ledger::Counts;
+use crate::load::ledger::{Counts, drifts};
 use crate::load::report::VerifyReport;
 use crate::load::run_file::{RunFile, RunTopic};
 
@@ -123,6 +123,12 @@ pub fn ledger_notes(run: &RunFile) -> Vec<String> {
         let ways = ways.iter().map(|(way, &count)| format!("{way} {}", grouped(count)));
         let ways: Vec<String> = ways.collect();
         notes.push(format!("Malformed by: {}.", ways.join(", ")));
+    }
+    let drifts = drifts(run.topics.iter().map(|topic| &topic.expected));
+    if !drifts.is_empty() {
+        let ways = drifts.into_iter();
+        let ways = ways.map(|(way, (count, fate))| format!("{way} {}, {fate}", grouped(count)));
+        notes.push(format!("Drifted: {}.", ways.collect::<Vec<_>>().join("; ")));
     }
     if run.verify.is_none() {
         notes.push(
