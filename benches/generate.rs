@@ -33,6 +33,7 @@ fn generator(arrivals: Arrivals, inject: &str) -> Generator {
         key: Key::Product,
         order_status: false,
         inject: inject.parse().expect("it is a valid list of faults"),
+        play: None,
         rules: Rules::default(),
         currency: "USD".into(),
     })

@@ -75,6 +75,7 @@ fn deliveries(
         key: Key::Product,
         order_status: false,
         inject: "usual".parse().expect("the load generator knows it"),
+        play: None,
         rules: Rules::default(),
         currency: config.money.currency.clone(),
     });

@@ -157,7 +157,7 @@ fn a_run_leaves_what_a_report_needs() {
     let world = World::new();
     let options = world.options(&world.watched(
         "--profile 1s@500,2s@500..1500 --arrivals poisson --warmup 1s --max-behind 10s \
-         --threshold visible.p99<20s --threshold ack.samples>=1500 --threshold rate>100",
+         --scenario flash-sale --inject drift=2% --threshold visible.p99<20s --threshold ack.samples>=1500 --threshold rate>100",
     ));
     let run = world.with_views(|| false, || run(&options, &AtomicBool::new(false)).unwrap());
     assert_eq!(run.verdict, Some(Verdict::Good), "{:?} {:?}", run.validity, run.thresholds);

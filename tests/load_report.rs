@@ -14,9 +14,11 @@ use nazar::load::environment::Environment;
 use nazar::load::kind::Kind;
 use nazar::load::latency::meter::Stage;
 use nazar::load::latency::recorder::Pair;
-use nazar::load::ledger::{Counts, TopicLedger};
+use nazar::load::ledger::{Counts, Drifted, TopicLedger};
 use nazar::load::report::{TopicReport, VerifyReport};
 use nazar::load::run_file::{FORMAT, RunFile, RunTopic, State};
+use nazar::load::scenario::Names;
+use nazar::load::scenario::statement::{Account, Claim, Silent, Statement};
 use nazar::load::search::report::{Probe, SearchReport};
 use nazar::load::threshold::Judged;
 use nazar::load::verdict::{Validity, Verdict};
@@ -25,6 +27,17 @@ use proptest::prelude::*;
 
 const SECONDS: u64 = 6;
 
+/// With the text wherever a file may hold any.
+fn scenario(text: &str) -> Account {
+    let entities = vec![text.to_owned()];
+    let claim = Claim::Leads { dimension: text.into(), metric: text.into(), entities };
+    let cast = Names { products: vec![text.into()], ..Names::default() };
+    let silent = vec![Silent { topic: text.into(), partitions: vec![3] }];
+    let statement = Statement { first_end_ms: i64::MIN, last_end_ms: i64::MAX, claim };
+    let statements = Some(vec![statement]);
+    Account { name: text.into(), from_ms: 1000, to_ms: 2000, cast, silent, statements }
+}
+
 /// A verified run of six seconds that missed a threshold. `text` stands wherever text may stand.
 fn run(text: &str) -> RunFile {
     let counts = Counts { applied: 580, late: 12, duplicate: 8, ..Counts::default() };
@@ -32,7 +45,10 @@ fn run(text: &str) -> RunFile {
         counts,
         malformed_by: BTreeMap::from([(text.to_owned(), 0)]),
         reordered: 9,
-        drifted_by: BTreeMap::new(),
+        drifted_by: BTreeMap::from([(
+            text.to_owned(),
+            Drifted { records: 1, malformed: Some(text.to_owned()) },
+        )]),
     };
     let topic = TopicReport {
         topic: text.into(),
@@ -77,6 +93,7 @@ fn run(text: &str) -> RunFile {
         events_per_second: 100.0,
         behind_max_ms: 3,
         replay: None,
+        scenario: Some(scenario(text)),
         latency: Some(Latency { warmup_seconds: 1.0, ..Latency::default() }),
         validity: Some(Validity {
             valid: false,

@@ -30,6 +30,7 @@ fn config(seed: u64, records: u64, inject: &str) -> WorkloadConfig {
         key: Key::Product,
         order_status: true,
         inject: inject.parse().unwrap(),
+        play: None,
         rules: Rules::default(),
         currency: "EUR".into(),
     }

@@ -73,6 +73,7 @@ pub fn workload(config: &Config, seed: u64, start_ms: i64) -> WorkloadConfig {
         key: Key::Product,
         order_status: false,
         inject: usual(),
+        play: None,
         rules: Rules {
             lateness_ms: definitions.lateness.millis(),
             max_future_ms: definitions.max_future.millis(),

@@ -15,6 +15,7 @@
 use ring::digest::{SHA256, digest};
 
 use super::kind::{Kind, Reason};
+use super::scenario::tally::Trace;
 use super::workload::Injected;
 
 /// Records in a block, but for the last one of a stream. Part of the digest's definition. More make the
@@ -70,12 +71,15 @@ pub struct Block {
     rows: Vec<Row>,
     bytes: Vec<u8>,
     digest: Digest,
+    /// Of a scenario: what has been traced, and after how many records.
+    traces: Vec<(usize, Trace)>,
 }
 
 impl Block {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.bytes.clear();
+        self.traces.clear();
     }
 
     pub fn len(&self) -> usize {
@@ -109,6 +113,17 @@ impl Block {
         head[13..17].copy_from_slice(&key_bytes.to_le_bytes());
         head[17..21].copy_from_slice(&payload_bytes.to_le_bytes());
         self.rows.push(Row { meta: Meta { injected, ..meta }, end });
+    }
+
+    /// Notes what a scenario has to know of the record that was pushed last.
+    pub fn trace(&mut self, trace: Trace) {
+        self.traces.push((self.rows.len(), trace));
+    }
+
+    /// What was noted of the first `records`.
+    pub fn traces(&self, records: usize) -> impl Iterator<Item = &Trace> {
+        let of_first = self.traces.iter().take_while(move |(record, _)| *record <= records);
+        of_first.map(|(_, trace)| trace)
     }
 
     /// To be called once the block is full.

@@ -37,7 +37,7 @@ const NAMES: [&str; 24] = [
     "Outdoor",
 ];
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Catalogue {
     products: u32,
     categories: u32,

@@ -14,6 +14,8 @@ use super::encode::{Encoder, write_key};
 use super::gate::{Decided, Gate};
 use super::kind::Reason;
 use super::lane::{Draft, LANES, Lane};
+use super::scenario::Script;
+use super::scenario::tally::Trace;
 use super::schedule::Times;
 use super::spoil::Spoil;
 use super::workload::{Injected, WorkloadConfig};
@@ -22,6 +24,7 @@ use super::workload::{Injected, WorkloadConfig};
 pub struct Generator {
     config: WorkloadConfig,
     catalogue: Catalogue,
+    script: Option<Script>,
     times: Times,
     lanes: Vec<Lane>,
     gate: Gate,
@@ -36,6 +39,7 @@ impl Generator {
     pub fn new(config: WorkloadConfig) -> Self {
         let catalogue = Catalogue::new(config.products, config.categories, config.sellers);
         Self {
+            script: Script::of(&config, &catalogue),
             catalogue,
             times: config.schedule.times(config.seed),
             lanes: (0..LANES).map(|lane| Lane::new(&config, lane)).collect(),
@@ -65,6 +69,7 @@ impl Generator {
 
     fn draft(&mut self, threads: usize) {
         let (config, catalogue, first) = (&self.config, &self.catalogue, self.next);
+        let script = self.script.as_ref();
         let due_ns = self.due_ns.as_slice();
         // The first number that is this lane's; there may be none before the end.
         let of_lane = |lane: usize| (lane + LANES - (first % LANES as u64) as usize) % LANES;
@@ -73,7 +78,7 @@ impl Generator {
                 drafts.clear();
                 for at in (of_lane(base + at)..due_ns.len()).step_by(LANES) {
                     let number = first + at as u64;
-                    drafts.push(lane.draft(config, catalogue, number, due_ns[at]));
+                    drafts.push(lane.draft(config, catalogue, script, number, due_ns[at]));
                 }
             }
         };
@@ -160,5 +165,13 @@ impl Generator {
                 (true, *injected)
             },
         );
+        if self.script.is_some() && matches!(label, Reason::Applied | Reason::Duplicate) {
+            let is_drifted = matches!(injected, Injected::Drifted(_));
+            block.trace(Trace {
+                event_time_ms: *event_time_ms,
+                is_sure: *label == Reason::Applied && !is_drifted,
+                deed: draft.deed,
+            });
+        }
     }
 }

@@ -16,14 +16,20 @@ use std::collections::BinaryHeap;
 use super::catalogue::Catalogue;
 use super::encode::write_key;
 use super::inject::Inject;
+use super::kind::Kind;
 use super::partitioner::partition_of;
 use super::rng::Dice;
-use super::shopper::{Deed, Shoppers};
+use super::scenario::Script;
+use super::shopper::{Deed, Scene, Shoppers};
 use super::workload::WorkloadConfig;
 
 /// Part of what the bytes of a seed are: more allow more threads, fewer keep sessions of a low
 /// rate together in time.
 pub const LANES: usize = 16;
+
+/// Deeds that may be passed over because their keys lead to a silent partition. A shop whose few keys
+/// all do is written to it nevertheless.
+const PASSED_OVER_MAX: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -84,6 +90,7 @@ impl Lane {
         &mut self,
         config: &WorkloadConfig,
         catalogue: &Catalogue,
+        script: Option<&Script>,
         number: u64,
         due_ns: u64,
     ) -> Draft {
@@ -105,11 +112,19 @@ impl Lane {
             let fault = Fault::Copy { event_time_ms: copy.event_time_ms };
             return of(copy.event, copy.deed, copy.partition, fault, dice);
         }
-        let deed = self.shoppers.next(now_ms, catalogue);
-        let kind = deed.action.kind();
-        let mut key = KeyBuffer::default();
-        write_key(&mut key, config.key, &deed);
-        let partition = partition_of(key.bytes(), config.partitions[kind as usize]);
+        let scene = script.map(|script| Scene { mood: script.mood(due_ns), cast: &script.cast });
+        let mut deed = self.shoppers.next(now_ms, catalogue, scene.as_ref());
+        let mut place = place_of(config, &deed);
+        if let Some(script) = script {
+            for _ in 0..PASSED_OVER_MAX {
+                if !script.is_silent(place.0, place.1) {
+                    break;
+                }
+                deed = self.shoppers.next(now_ms, catalogue, scene.as_ref());
+                place = place_of(config, &deed);
+            }
+        }
+        let (_, partition) = place;
         let event = Dice::event(config.seed, number);
         let fault = draw_fault(&config.inject, &mut dice);
         if fault == Fault::Dup {
@@ -153,6 +168,14 @@ fn draw_fault(inject: &Inject, dice: &mut Dice) -> Fault {
         at -= fault.ratio;
     }
     Fault::None
+}
+
+/// The partition that the key of a deed leads to.
+fn place_of(config: &WorkloadConfig, deed: &Deed) -> (Kind, u32) {
+    let kind = deed.action.kind();
+    let mut key = KeyBuffer::default();
+    write_key(&mut key, config.key, deed);
+    (kind, partition_of(key.bytes(), config.partitions[kind as usize]))
 }
 
 /// A key on its way to the hash: no key of ours is longer.

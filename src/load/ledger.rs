@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{Block, Digest, sha256};
 use super::kind::{Kind, Reason};
-use super::workload::Injected;
+use super::scenario::tally::Tally;
+use super::workload::{Injected, WorkloadConfig};
 
 /// Records by reason. Their sum is what was consumed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,14 +91,24 @@ pub struct Drifted {
 }
 
 /// What the generator has written, with a digest of every byte of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
     topics: [TopicLedger; 4],
     digest: Digest,
     records: u64,
+    tally: Option<Tally>,
 }
 
 impl Ledger {
+    /// Counts what the scenario of a workload leads to as well, if it has one.
+    pub fn follow(&mut self, config: &WorkloadConfig) {
+        self.tally = Tally::of(config);
+    }
+
+    pub fn tally(&self) -> Option<&Tally> {
+        self.tally.as_ref()
+    }
+
     /// Notes the first `records` of a block. All blocks but the last one are to be noted whole.
     pub fn note(&mut self, block: &Block, records: usize) {
         for meta in block.metas().take(records) {
@@ -115,6 +126,9 @@ impl Ledger {
                     drifted.malformed = drift.expected.reason().map(str::to_owned);
                 }
             }
+        }
+        if let Some(tally) = &mut self.tally {
+            block.traces(records).for_each(|trace| tally.note(trace));
         }
         if records > 0 {
             let chained = [self.digest, block.digest_of(records)].concat();

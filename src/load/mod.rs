@@ -30,6 +30,8 @@ pub mod kind;
 pub mod catalogue;
 pub mod shopper;
 
+pub mod scenario;
+
 pub mod schedule;
 
 pub mod clock;

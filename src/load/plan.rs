@@ -15,6 +15,7 @@ use super::kind::Kind;
 use super::ledger::{Ledger, TopicLedger, ledger_table};
 use super::pacer::Pace;
 use super::plot::plot;
+use super::scenario::statement::Account;
 use super::traffic::Traffic;
 
 /// Changes when a reader of the old form would misread the new one.
@@ -37,6 +38,9 @@ pub struct Plan {
     pub topics: Vec<PlanTopic>,
     pub duration_seconds: f64,
     pub rates: Rates,
+    /// Who takes part in the scenario, and what must become visible.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<Account>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -80,6 +84,7 @@ pub fn plan(traffic: &Traffic) -> Plan {
     let duration_ns = config.schedule.duration_ns();
     let mut rates = Rates::new(duration_ns);
     let mut ledger = Ledger::default();
+    ledger.follow(config);
     let feed = Feed::start(config.clone(), traffic.threads);
     while let Some(block) = feed.next() {
         block.metas().for_each(|meta| rates.note(meta.due_ns));
@@ -106,6 +111,7 @@ pub fn plan(traffic: &Traffic) -> Plan {
         topics: traffic.kinds().into_iter().map(topic).collect(),
         duration_seconds: duration_ns as f64 / 1e9,
         rates,
+        scenario: ledger.tally().map(|tally| Account::after(tally, traffic)),
     }
 }
 
@@ -123,6 +129,10 @@ impl Plan {
         }
         let topics = self.topics.iter().map(|topic| (topic.topic.as_str(), &topic.expected));
         text += &ledger_table(self.seed, self.records, &self.digest, &topics.collect::<Vec<_>>());
+        if let Some(scenario) = &self.scenario {
+            text.push('\n');
+            text += &scenario.text();
+        }
         text
     }
 }

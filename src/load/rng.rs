@@ -121,7 +121,7 @@ fn below(draw: u64, bound: u64) -> u64 {
 }
 
 /// Ranks `0..n` with weights `1 / (rank + 1)^exponent`, drawn by binary search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Zipf {
     cumulative: Vec<f64>,
 }

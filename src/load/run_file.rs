@@ -13,6 +13,7 @@ use super::kind::Kind;
 use super::ledger::{Counts, Ledger, TopicLedger, ledger_table};
 use super::replay::account::Account;
 use super::report::VerifyReport;
+use super::scenario::statement::Account as ScenarioAccount;
 use super::threshold::Judged;
 use super::verdict::{Validity, Verdict};
 
@@ -45,6 +46,9 @@ pub struct RunFile {
     /// Of a replay: what the files hold, and what of it could not be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Account>,
+    /// Of a run with a scenario: who takes part in it, and what must become visible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<ScenarioAccount>,
     /// Of a run with a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
@@ -132,7 +136,13 @@ impl RunFile {
     /// The ledger as a table.
     pub fn table(&self) -> String {
         let topics = self.topics.iter().map(|topic| (topic.topic.as_str(), &topic.expected));
-        ledger_table(self.seed, self.records, &self.digest, &topics.collect::<Vec<_>>())
+        let topics = topics.collect::<Vec<_>>();
+        let mut text = ledger_table(self.seed, self.records, &self.digest, &topics);
+        if let Some(scenario) = &self.scenario {
+            text.push('\n');
+            text += &scenario.text();
+        }
+        text
     }
 }
 
@@ -169,6 +179,7 @@ mod tests {
             events_per_second: 10.0,
             behind_max_ms: 0,
             replay: None,
+            scenario: None,
             latency: None,
             validity: None,
             thresholds: Vec::new(),

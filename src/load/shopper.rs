@@ -11,6 +11,7 @@ use std::collections::BinaryHeap;
 
 use super::catalogue::Catalogue;
 use super::rng::{Rng, mix};
+use super::scenario::{Cast, Mood};
 
 const GAP_MEDIAN_MS: f64 = 54_000.0;
 const GAP_SIGMA: f64 = 1.32;
@@ -20,13 +21,9 @@ const EVENTS_MEDIAN: f64 = 3.0;
 const EVENTS_SIGMA: f64 = 1.18;
 const EVENTS_MAX: f64 = 500.0;
 
-const SHARE_WISHLIST: f64 = 4.5 / (90.0 + 4.5 + 2.3);
-const SHARE_PURCHASE: f64 = 2.3 / (90.0 + 4.5 + 2.3);
 const SHARE_WISHLIST_REMOVE: f64 = 0.15;
-const SHARE_BOUGHT_AFTER_LOOKING: f64 = 0.53;
 const SHARE_WISHED_AFTER_LOOKING: f64 = 0.75;
 const SHARE_STAYS_IN_CATEGORY: f64 = 0.7;
-const SHARE_MULTI_ITEM: f64 = 0.15;
 /// An order has at most so many lines.
 const LINES_MAX: usize = 5;
 const SHARE_FOREIGN: f64 = 0.03;
@@ -89,6 +86,13 @@ pub struct Deed {
     pub action: Action,
 }
 
+/// What is the matter in the shop right now.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    pub mood: Mood,
+    pub cast: &'a Cast,
+}
+
 /// Someone whose turn will come.
 #[derive(Clone, Copy, Debug)]
 enum Actor {
@@ -147,6 +151,10 @@ pub struct Shoppers {
     orders: u64,
     step: u64,
     salt: u64,
+    /// For what only a scenario draws.
+    scenes: Rng,
+    /// Deeds of bots so far: every strand has all of them, and begins with another one.
+    bot_turns: u64,
 }
 
 impl Shoppers {
@@ -165,15 +173,36 @@ impl Shoppers {
             orders: strand,
             step: strands,
             salt: mix(seed),
+            scenes: Cast::strand(seed, strand),
+            bot_turns: strand,
         }
     }
 
     /// The next deed at `now_ms`: by someone whose turn has come, else by somebody new.
-    pub fn next(&mut self, now_ms: i64, catalogue: &Catalogue) -> Deed {
+    pub fn next(&mut self, now_ms: i64, catalogue: &Catalogue, scene: Option<&Scene<'_>>) -> Deed {
+        if let Some(scene) = scene
+            && scene.mood.bots > 0.0
+            && self.scenes.chance(scene.mood.bots)
+            && let Some(deed) = self.crawl(scene.cast)
+        {
+            return deed;
+        }
         match self.whose_turn(now_ms, catalogue) {
-            Actor::Shopper(visit) => self.shop(now_ms, visit, catalogue),
+            Actor::Shopper(visit) => self.shop(now_ms, visit, catalogue, scene),
             Actor::Order(order) => self.ship(now_ms, order),
         }
+    }
+
+    /// A bot's click: they take turns, and each goes through its targets in order, in one session.
+    fn crawl(&mut self, cast: &Cast) -> Option<Deed> {
+        let count = cast.bots.len() as u64;
+        let bot = self.bot_turns.checked_rem(count)?;
+        let round = self.bot_turns / count;
+        let target = round.checked_rem(cast.products.len() as u64)?;
+        self.bot_turns += 1;
+        let product = cast.products[target as usize];
+        let session = mix(self.salt ^ u64::MAX ^ bot);
+        Some(Deed { user: cast.bots[bot as usize], session, action: Action::Click { product } })
     }
 
     fn whose_turn(&mut self, now_ms: i64, catalogue: &Catalogue) -> Actor {
@@ -213,14 +242,25 @@ impl Shoppers {
         self.waiting.push(Reverse(Turn { at_ms: until_ms, number: self.turns, actor: place }));
     }
 
-    fn shop(&mut self, now_ms: i64, mut visit: Visit, catalogue: &Catalogue) -> Deed {
+    fn shop(
+        &mut self,
+        now_ms: i64,
+        mut visit: Visit,
+        catalogue: &Catalogue,
+        scene: Option<&Scene<'_>>,
+    ) -> Deed {
         let Visit { user, session, left, .. } = visit;
+        let mood = scene.map_or(&Mood::ORDINARY, |scene| &scene.mood);
         let draw = self.rng.unit();
-        let action = if draw < SHARE_PURCHASE {
-            self.buy(now_ms, &visit, catalogue)
-        } else if draw < SHARE_PURCHASE + SHARE_WISHLIST {
+        let action = if draw < mood.purchase {
+            self.buy(now_ms, &visit, catalogue, mood)
+        } else if draw < mood.purchase + mood.wishlist {
             let product = self.known_or_new(&visit, SHARE_WISHED_AFTER_LOOKING, catalogue);
             Action::Wishlist { product, remove: self.rng.chance(SHARE_WISHLIST_REMOVE) }
+        } else if let Some(product) = scene.and_then(|scene| self.pulled(scene)) {
+            visit.category = catalogue.category_of(product);
+            visit.seen = Some(product);
+            Action::Click { product }
         } else {
             if !self.rng.chance(SHARE_STAYS_IN_CATEGORY) {
                 visit.category = catalogue.draw_category(&mut self.rng);
@@ -234,6 +274,12 @@ impl Shoppers {
             self.wait(now_ms + gap as i64, Actor::Shopper(Visit { left: left - 1, ..visit }));
         }
         Deed { user, session, action }
+    }
+
+    /// What everybody looks at, if this one does too.
+    fn pulled(&mut self, scene: &Scene<'_>) -> Option<u32> {
+        let goes = scene.mood.pull > 0.0 && self.scenes.chance(scene.mood.pull);
+        if goes { scene.cast.draw_product(&mut self.scenes) } else { None }
     }
 
     fn known_or_new(&mut self, visit: &Visit, share_known: f64, catalogue: &Catalogue) -> u32 {
@@ -250,17 +296,21 @@ impl Shoppers {
         }
     }
 
-    fn buy(&mut self, now_ms: i64, visit: &Visit, catalogue: &Catalogue) -> Action {
+    fn buy(&mut self, now_ms: i64, visit: &Visit, catalogue: &Catalogue, mood: &Mood) -> Action {
         self.orders += self.step;
         let order = mix(self.salt ^ self.orders.rotate_left(32));
-        let count = if self.rng.chance(SHARE_MULTI_ITEM) {
+        let count = if self.rng.chance(mood.many_lines) {
             self.rng.between(2, LINES_MAX as i64)
         } else {
             1
         };
         let lines = Lines::of((0..count).map(|_| Line {
-            product: self.known_or_new(visit, SHARE_BOUGHT_AFTER_LOOKING, catalogue),
-            quantity: if self.rng.chance(0.8) { 1 } else { self.rng.between(2, 6) as u32 },
+            product: self.known_or_new(visit, mood.bought_after_looking, catalogue),
+            quantity: if self.rng.chance(1.0 - mood.many_pieces) {
+                1
+            } else {
+                self.rng.between(2, 6) as u32
+            },
         }));
         if self.order_status {
             let seller = catalogue.seller_of(lines[0].product);
@@ -307,7 +357,7 @@ mod tests {
     fn deeds(order_status: bool) -> Vec<(i64, Deed)> {
         let catalogue = Catalogue::new(10_000, 64, 500);
         let mut shoppers = Shoppers::new(11, (0, 1), 20_000, order_status);
-        (0..360_000).map(|n| (n * 5, shoppers.next(n * 5, &catalogue))).collect()
+        (0..360_000).map(|n| (n * 5, shoppers.next(n * 5, &catalogue, None))).collect()
     }
 
     #[test]

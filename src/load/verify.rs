@@ -18,6 +18,7 @@ use super::read_back::{ranges, read_log};
 use super::reconcile::{self, TopicRead};
 use super::report::{LatestReport, TopicReport, VerifyReport};
 use super::run_file::{RunFile, State};
+use super::scenario;
 
 /// A daemon that has closed nothing for so long will not go on: it closes a backlog's windows in
 /// rounds of seconds, between checkpoints that may hold them as long.
@@ -149,6 +150,7 @@ impl<'a> Verification<'a> {
             &mut report.differences,
             &mut report.notes,
         )?;
+        judge_scenario(options, run, &definitions, &facts, &mut report);
         let pictures = samples.concat();
         report.latest =
             latest_windows(&definitions, &keys, &facts, &pictures, &mut report.differences);
@@ -169,6 +171,26 @@ impl<'a> Verification<'a> {
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
     }
+}
+
+/// What the run's scenario states against the recount.
+fn judge_scenario(
+    options: &VerifyOptions,
+    run: &RunFile,
+    definitions: &Definitions,
+    facts: &Facts,
+    report: &mut VerifyReport,
+) {
+    let Some(account) = &run.scenario else { return };
+    if options.from_start && run.earlier_records() > 0 {
+        let name = &account.name;
+        report.notes.push(format!("{name} is not judged: the log holds more than the run"));
+        return;
+    }
+    let judged = scenario::judge::judge(account, definitions, facts, &mut report.differences);
+    scenario::judge::judge_silence(account, run, &mut report.differences);
+    let stated = account.statements.as_ref().map_or(0, Vec::len);
+    report.notes.push(format!("{}: {judged} of {stated} statements judged", account.name));
 }
 
 fn records(topics: &[TopicRead]) -> u64 {

@@ -14,6 +14,7 @@ use super::clock::Rules;
 use super::drift::Drift;
 use super::generator::Generator;
 use super::inject::Inject;
+use super::scenario::Play;
 use super::schedule::Schedule;
 use super::spoil::Spoil;
 
@@ -38,6 +39,8 @@ pub struct WorkloadConfig {
     /// Whether orders are followed by status events.
     pub order_status: bool,
     pub inject: Inject,
+    /// What is the matter with the shop today.
+    pub play: Option<Play>,
     /// The daemon's rules that make a record late or future.
     pub rules: Rules,
     /// The currency that revenue counts in.

@@ -1,5 +1,6 @@
 //! A log that stands still, read once to its end, against the oracle.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -8,6 +9,7 @@ use crate::daemon::Daemon;
 use crate::kafka::Kafka;
 use crate::load::{Load, outcome};
 use crate::redis_server::Server;
+use crate::rejects::letters;
 
 const DROPPED: [&str; 5] = ["late", "duplicate", "malformed", "future", "tombstone"];
 const WINDOWS: &str =
@@ -116,4 +118,77 @@ fn other_windows_and_deduplication_read_the_same_log_exactly() {
     let (code, report) = outcome(&load.verify(&redis.url(), &options));
     assert_eq!(code, 0, "{report}");
     assert!(report.contains("\n0 differences; 20000 records"), "{report}");
+}
+
+/// Records that must be rejected, by the reason that the generator says.
+fn rejects_expected(account: &Value) -> BTreeMap<String, u64> {
+    let mut reasons = BTreeMap::new();
+    for topic in account["topics"].as_array().unwrap() {
+        for drifted in topic["expected"]["drifted_by"].as_object().into_iter().flatten() {
+            if let Some(reason) = drifted.1["malformed"].as_str() {
+                *reasons.entry(reason.to_owned()).or_default() += count(drifted.1, "records");
+            }
+        }
+    }
+    reasons
+}
+
+#[test]
+fn an_attack_shows_in_the_views_and_drifted_records_meet_their_fates() {
+    let (kafka, redis) = (Kafka::shared(), Server::start());
+    let directory = tempfile::tempdir().unwrap();
+    let load = Load::new(kafka, &directory, "attack");
+    kafka.create_topic("attack.dead", 1, &[]);
+    load.run(
+        "--events 12000 --event-time-span 20m --partitions 3 --scenario bot-attack \
+         --inject drift=3%,late=1%,dup=1%",
+    );
+    let json = directory.path().join("daemon.json");
+    let daemon = Daemon::new(&directory, "attack", &kafka.brokers(), &redis.url());
+    let (_, result) = bounded(daemon.set("window", r#"[{size="1m",slide="1s"}]"#), &json);
+    let verified = || {
+        let options = format!("--daemon-json {}", json.display());
+        outcome(&load.verify(&redis.url(), &options))
+    };
+    let (code, report) = verified();
+    assert_eq!(code, 0, "{report}");
+    assert!(report.contains("\n0 differences; 12000 records"), "{report}");
+    let mut account = load.account();
+    let stated = account["scenario"]["statements"].as_array().unwrap();
+    let all = format!("bot-attack: {0} of {0} statements judged", stated.len());
+    assert!(stated.len() >= 8 && report.contains(&all), "{report}");
+
+    // The targets are where the generator says, for as long as it says.
+    let lead = &stated[0];
+    let mut targets: Vec<&str> = lead["claim"]["leads"]["entities"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    targets.sort_unstable();
+    for end in [count(lead, "first_end_ms"), count(lead, "last_end_ms")] {
+        let key = format!("{{attack}}:closed:top:product:clicks:1m:{end}");
+        let mut first: Vec<String> = redis.ask(&format!("ZRANGE {key} 0 3 REV"));
+        first.sort_unstable();
+        assert_eq!(first, targets);
+    }
+
+    // What has drifted is rejected for the reason that was foreseen, or applied.
+    ledger_is_the_generators(&result, &account, false);
+    let expected = rejects_expected(&account);
+    let rejected = count(&result, "malformed");
+    assert!(rejected > 80 && expected.values().sum::<u64>() == rejected, "{expected:?} {result}");
+    let mut reasons = BTreeMap::new();
+    for (headers, ..) in letters(kafka, "attack.dead", rejected as usize) {
+        *reasons.entry(headers["nazar.error.reason"].clone()).or_default() += 1;
+    }
+    assert_eq!(reasons, expected);
+
+    // A statement that the log does not bear out is a difference.
+    account["scenario"]["statements"][0]["claim"]["leads"]["entities"][0] = "nobody".into();
+    std::fs::write(load.out.join("run.json"), account.to_string()).unwrap();
+    let (code, report) = verified();
+    assert_eq!(code, 3, "{report}");
+    assert!(report.contains("scenario: 1m window that ends at"), "{report}");
 }

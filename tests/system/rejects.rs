@@ -58,9 +58,9 @@ fn click(event_id: &str, time_ms: i64) -> Record {
 }
 
 /// A dead letter: its headers as text, key and value.
-type Letter = (BTreeMap<String, String>, Option<Vec<u8>>, Option<Vec<u8>>);
+pub type Letter = (BTreeMap<String, String>, Option<Vec<u8>>, Option<Vec<u8>>);
 
-fn letters(kafka: &Kafka, topic: &str, count: usize) -> Vec<Letter> {
+pub fn letters(kafka: &Kafka, topic: &str, count: usize) -> Vec<Letter> {
     let consumer: BaseConsumer = kafka.client_config().set("group.id", topic).create().unwrap();
     let mut place = TopicPartitionList::new();
     place.add_partition_offset(topic, 0, Offset::Beginning).unwrap();

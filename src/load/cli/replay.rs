@@ -229,6 +229,7 @@ impl ReplayArgs {
             key: source.key,
             order_status: source.mapping.makes(Kind::OrderStatus),
             inject: Inject::default(),
+            play: None,
             rules: Rules {
                 lateness_ms: millis(self.lateness),
                 max_future_ms: millis(self.max_future),

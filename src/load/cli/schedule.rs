@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 
 use super::{duration, millis, now_ms};
 use crate::load::pacer::Pace;
+use crate::load::scenario::{Asked, Play};
 use crate::load::schedule::profile::Profile;
 use crate::load::schedule::{Arrivals, Schedule};
 
@@ -38,6 +39,20 @@ pub struct ScheduleArgs {
     /// 1970 [default: now]
     #[arg(long, value_name = "MILLIS", value_parser = clap::value_parser!(i64).range(946_684_800_000..4_102_444_800_000))]
     pub base_time: Option<i64>,
+    /// What is the matter with the shop: flash-sale, hot-seller, bot-attack, black-friday or night, with
+    /// rates of its own unless --profile says them. The first three can be told when: flash-sale@3m,
+    /// bot-attack@1m..4m
+    #[arg(long, value_name = "NAME[@WHEN]")]
+    pub scenario: Option<Asked>,
+}
+
+/// When records are due, and what is the matter meanwhile.
+pub struct Scheduled {
+    pub schedule: Schedule,
+    pub pace: Pace,
+    pub play: Option<Play>,
+    /// How it was said, in one form.
+    pub described: String,
 }
 
 impl ScheduleArgs {
@@ -51,43 +66,63 @@ impl ScheduleArgs {
             arrivals,
             event_time_span: Duration::ZERO,
             base_time: None,
+            scenario: None,
         }
     }
 
-    pub fn schedule(&self) -> (Schedule, Pace) {
-        let (schedule, pace) = match (&self.profile, self.events, self.duration, self.rate) {
-            (None, Some(events), None, None) => {
-                let end = self.base_time.unwrap_or_else(|| now_ms() / 60_000 * 60_000);
-                let schedule = Schedule::over_span(end, millis(self.event_time_span), events);
-                (schedule, Pace::Unbounded)
+    /// The schedule, or what is wrong with the arguments.
+    pub fn schedule(&self) -> Result<Scheduled, String> {
+        let start_ms = || self.base_time.unwrap_or_else(now_ms);
+        let (schedule, pace, play, described) = match (&self.profile, self.events, self.duration) {
+            (Some(profile), ..) => {
+                let schedule = Schedule::of_profile(start_ms(), profile);
+                let play = self.play(Duration::from_nanos(schedule.duration_ns()))?;
+                (schedule, Pace::Scheduled, play, profile.to_string())
             }
-            (profile, events, duration, rate) => {
-                let start_ms = self.base_time.unwrap_or_else(now_ms);
-                let rate = rate.unwrap_or(DEFAULT_RATE);
-                let schedule = match (profile, events) {
-                    (Some(profile), _) => Schedule::of_profile(start_ms, profile),
-                    (None, Some(events)) => Schedule::at_rate(start_ms, rate, events),
-                    (None, None) => {
-                        let profile = Profile::constant(duration.unwrap_or_default(), rate as f64);
-                        Schedule::of_profile(start_ms, &profile)
-                    }
+            (None, Some(events), _) => match self.rate {
+                Some(rate) => {
+                    let schedule = Schedule::at_rate(start_ms(), rate, events);
+                    let play = self.play(Duration::from_nanos(schedule.duration_ns()))?;
+                    (schedule, Pace::Scheduled, play, format!("{rate}/s"))
+                }
+                None => {
+                    let play = self.play(self.event_time_span)?;
+                    let schedule = self.over_span(events, play.as_ref());
+                    (schedule, Pace::Unbounded, play, "unpaced".to_owned())
+                }
+            },
+            (None, None, duration) => {
+                let duration = duration.unwrap_or_default();
+                let rate = self.rate.unwrap_or(DEFAULT_RATE) as f64;
+                let play = self.play(duration)?;
+                let profile = match &play {
+                    Some(play) => play.profile(rate),
+                    None => Profile::constant(duration, rate),
                 };
-                (schedule, Pace::Scheduled)
+                let schedule = Schedule::of_profile(start_ms(), &profile);
+                (schedule, Pace::Scheduled, play, profile.to_string())
             }
         };
-        (schedule.with_arrivals(self.arrivals), pace)
+        let schedule = schedule.with_arrivals(self.arrivals);
+        Ok(Scheduled { schedule, pace, play, described })
     }
 
-    /// How it was said, in one form.
-    pub fn describe(&self, pace: Pace) -> String {
-        match (pace, &self.profile, self.duration, self.events) {
-            (Pace::Unbounded, ..) => "unpaced".to_owned(),
-            (_, Some(profile), ..) => profile.to_string(),
-            (_, None, Some(duration), _) => {
-                let rate = self.rate.unwrap_or(DEFAULT_RATE) as f64;
-                Profile::constant(duration, rate).to_string()
+    /// So many records, unpaced.
+    fn over_span(&self, events: u64, play: Option<&Play>) -> Schedule {
+        let end_ms = self.base_time.unwrap_or_else(|| now_ms() / 60_000 * 60_000);
+        let span_ms = millis(self.event_time_span);
+        match play {
+            Some(play) if span_ms > 0 => {
+                let profile = play.profile_of(events);
+                Schedule::of_profile(end_ms - span_ms, &profile).with_records_max(events)
             }
-            _ => format!("{}/s", self.rate.unwrap_or(DEFAULT_RATE)),
+            _ => Schedule::over_span(end_ms, span_ms, events),
         }
+    }
+
+    /// The scenario in a run of this length.
+    fn play(&self, whole: Duration) -> Result<Option<Play>, String> {
+        let play = self.scenario.map(|asked| Play::new(asked, whole));
+        play.transpose().map_err(|why| format!("--scenario: {why}"))
     }
 }

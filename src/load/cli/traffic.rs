@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::schedule::ScheduleArgs;
+use super::schedule::{ScheduleArgs, Scheduled};
 use super::{duration, millis, positive};
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
@@ -88,11 +88,11 @@ impl TrafficArgs {
                 self.categories, self.products
             ));
         }
-        let (schedule, pace) = schedule_args.schedule();
+        let Scheduled { schedule, pace, play, described } = schedule_args.schedule()?;
         let topic = |kind: Kind| format!("{}{}", self.topic_prefix, kind.default_topic());
         let mut parameters = self.parameters();
         for (name, value) in [
-            ("profile", schedule_args.describe(pace)),
+            ("profile", described),
             ("arrivals", schedule_args.arrivals.to_string()),
             ("records", schedule.records().to_string()),
             ("start_ms", schedule.start_ms.to_string()),
@@ -100,6 +100,9 @@ impl TrafficArgs {
             ("pace", pace.name().to_owned()),
         ] {
             parameters.insert(name.to_owned(), value);
+        }
+        if let Some(play) = &play {
+            parameters.insert("scenario".to_owned(), play.to_string());
         }
         let workload = WorkloadConfig {
             seed: self.seed,
@@ -115,6 +118,7 @@ impl TrafficArgs {
             },
             order_status: self.order_events,
             inject: self.inject,
+            play,
             rules: Rules {
                 lateness_ms: millis(self.lateness),
                 max_future_ms: millis(self.max_future),

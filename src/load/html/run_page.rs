@@ -207,6 +207,11 @@ fn truth(html: &mut Html, left: &RunLeft) {
     heading(html, "Ledger");
     html.append(&run_truth::ledger(&left.run).html());
     run_truth::ledger_notes(&left.run).iter().for_each(|text| note(html, text));
+    if let Some(scenario) = &left.run.scenario {
+        heading(html, "Scenario");
+        note(html, scenario.text().lines().next().unwrap_or_default());
+        scenario.lines().iter().for_each(|text| note(html, text));
+    }
     heading(html, "Verification");
     let Some(report) = &left.run.verify else {
         absent(

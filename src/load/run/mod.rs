@@ -85,6 +85,7 @@ pub fn run(options: &RunOptions, stop: &AtomicBool) -> anyhow::Result<RunFile> {
     }
     run.take_ledger(&ledger);
     run.parameters = written.parameters;
+    run.scenario = written.scenario;
     run.state = written.state;
     run.seconds = written.elapsed.as_secs_f64();
     run.events_per_second = (ledger.records() as f64 / run.seconds.max(1e-9)).round();

@@ -7,6 +7,7 @@ use crate::load::environment::Environment;
 use crate::load::kafka;
 use crate::load::replay::Replay;
 use crate::load::run_file::{FORMAT, RunFile, RunTopic, State};
+use crate::load::scenario::statement::Account;
 use crate::load::traffic::Traffic;
 
 /// Creates topics and notes where they end; the number of their partitions is filled in.
@@ -47,6 +48,7 @@ pub fn prepare(options: &RunOptions) -> anyhow::Result<(RunFile, Traffic)> {
         events_per_second: 0.0,
         behind_max_ms: 0,
         replay: traffic.replay.as_ref().map(Replay::started_account),
+        scenario: Account::before(&traffic),
         latency: None,
         validity: None,
         thresholds: Vec::new(),

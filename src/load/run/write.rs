@@ -19,6 +19,7 @@ use crate::load::oracle::join;
 use crate::load::pacer::{Pace, Pacer};
 use crate::load::produce::{Control, Producer, produce};
 use crate::load::run_file::{RunTopic, State};
+use crate::load::scenario::statement::Account;
 use crate::load::scrape;
 use crate::load::ticker::{Rules, Ticker};
 use crate::load::traffic::Traffic;
@@ -34,6 +35,8 @@ pub struct Written<'a> {
     pub behind_max: Duration,
     /// With the times of the start and the end.
     pub parameters: BTreeMap<String, String>,
+    /// With what must become visible of the records that were written.
+    pub scenario: Option<Account>,
     pub measured: Option<(Latency, Validity)>,
     /// Of a run that is to be verified, with the samples taken as it went on.
     pub verification: Option<Verification<'a>>,
@@ -59,6 +62,7 @@ pub fn write<'a>(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let traffic = traffic.started(i64::try_from(now.as_millis()).unwrap_or(0));
     let schedule = &traffic.workload.schedule;
+    ledger.follow(&traffic.workload);
     let feed = traffic.feed();
     feed.wait();
     let bar = progress(options, schedule.records());
@@ -126,11 +130,13 @@ pub fn write<'a>(
         false => State::Aborted,
     };
     let measured = is_measured.then(|| judge(&meter, &options.measure));
+    let scenario = ledger.tally().map(|tally| Account::after(tally, &traffic));
     Ok(Written {
         state,
         elapsed,
         behind_max: pacer.behind_max(),
         parameters: traffic.parameters,
+        scenario,
         measured,
         verification,
     })

@@ -93,6 +93,11 @@ impl Schedule {
         Self { arrivals, ..self }
     }
 
+    /// The same, ending after so many records at the latest.
+    pub fn with_records_max(self, records_max: u64) -> Self {
+        Self { records_max, ..self }
+    }
+
     pub fn starting_at(self, start_ms: i64) -> Self {
         Self { start_ms, ..self }
     }

@@ -57,6 +57,10 @@ impl Profile {
         Self { segments: rates.map(segment).collect() }
     }
 
+    pub fn of_segments(segments: Vec<Segment>) -> Self {
+        Self { segments }
+    }
+
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
