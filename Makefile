@@ -40,9 +40,9 @@ lint: ## formatting, clippy, docs and shell scripts, warnings as errors
 		echo "lint: shellcheck is not installed, shell scripts NOT checked"; \
 	fi
 
-bench: ## micro-benchmarks; ARGS="decode" for some
-	scripts/bootstrap
-	$(CARGO) bench --locked $(ARGS)
+bench: ## measures everything, hours; writes docs/PERFORMANCE.md; ARGS="run sb1 --runs 1" for some
+	scripts/bootstrap --tests
+	bench/run $(ARGS)
 
 fmt: ## format the code
 	$(CARGO) fmt

@@ -8,6 +8,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nazar::load::block::{BLOCK_RECORDS, Block};
+use nazar::load::catalogue::Popularity;
 use nazar::load::clock::Rules;
 use nazar::load::generator::Generator;
 use nazar::load::schedule::{Arrivals, Schedule};
@@ -30,6 +31,7 @@ fn generator(arrivals: Arrivals, inject: &str) -> Generator {
         categories: 48,
         sellers: 2_000,
         users: 100_000,
+        popularity: Popularity::Storefront,
         key: Key::Product,
         order_status: false,
         inject: inject.parse().expect("it is a valid list of faults"),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nazar::config::Config;
 use nazar::event::Kind;
+use nazar::load::catalogue::Popularity;
 use nazar::load::clock::Rules;
 use nazar::load::kind::Kind as LoadKind;
 use nazar::load::schedule::Schedule;
@@ -72,6 +73,7 @@ fn deliveries(
         categories: 48,
         sellers: 2_000,
         users: 100_000,
+        popularity: Popularity::Storefront,
         key: Key::Product,
         order_status: false,
         inject: "usual".parse().expect("the load generator knows it"),

@@ -1,6 +1,6 @@
 //! The ceiling: how fast this machine reads and decodes the configured topics with nazar's own
 //! parts, if nothing is counted. What `nazar run --bounded` does beside it is the price of
-//! windows; `bench/catch-up` runs the two alternately and prints the ratio.
+//! windows; `bench/run` runs the two alternately and prints the ratio.
 //!
 //! The same as in the daemon: consumer properties, source threads, order of reading, decoder,
 //! allocator, configuration (`--config FILE --set section.key=value`). Absent: watermarks,

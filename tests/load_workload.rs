@@ -2,6 +2,7 @@
 //! every label is what the oracle finds when it reads the log back.
 
 use nazar::load::block::Block;
+use nazar::load::catalogue::Popularity;
 use nazar::load::clock::Rules;
 use nazar::load::drift::{Drift, Expected};
 use nazar::load::generator::Generator;
@@ -27,6 +28,7 @@ fn config(seed: u64, records: u64, inject: &str) -> WorkloadConfig {
         categories: 64,
         sellers: 300,
         users: 5_000,
+        popularity: Popularity::Storefront,
         key: Key::Product,
         order_status: true,
         inject: inject.parse().unwrap(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::{
     Config, DeduplicateConfig, HttpConfig, KafkaConfig, RedisConfig, Secret, Start, TimeConfig,
 };
+use crate::load::catalogue::Popularity;
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
@@ -70,6 +71,7 @@ pub fn workload(config: &Config, seed: u64, start_ms: i64) -> WorkloadConfig {
         categories: 48,
         sellers: 2_000,
         users: 100_000,
+        popularity: Popularity::Storefront,
         key: Key::Product,
         order_status: false,
         inject: usual(),

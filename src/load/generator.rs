@@ -37,7 +37,8 @@ pub struct Generator {
 
 impl Generator {
     pub fn new(config: WorkloadConfig) -> Self {
-        let catalogue = Catalogue::new(config.products, config.categories, config.sellers);
+        let catalogue = Catalogue::new(config.products, config.categories, config.sellers)
+            .with_popularity(config.popularity);
         Self {
             script: Script::of(&config, &catalogue),
             catalogue,

@@ -10,6 +10,7 @@
 //! milliseconds later: so *future* means future also when a log of hours is written in seconds.
 
 use super::block::{Block, Meta};
+use super::catalogue::Popularity;
 use super::clock::Rules;
 use super::drift::Drift;
 use super::generator::Generator;
@@ -35,6 +36,7 @@ pub struct WorkloadConfig {
     pub categories: u32,
     pub sellers: u32,
     pub users: u32,
+    pub popularity: Popularity,
     pub key: Key,
     /// Whether orders are followed by status events.
     pub order_status: bool,

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use super::measure::MeasureArgs;
 use super::traffic::KeyArg;
 use super::{KafkaArgs, duration, millis, positive};
+use crate::load::catalogue::Popularity;
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
@@ -226,6 +227,7 @@ impl ReplayArgs {
             categories: 0,
             sellers: 0,
             users: 0,
+            popularity: Popularity::Storefront,
             key: source.key,
             order_status: source.mapping.makes(Kind::OrderStatus),
             inject: Inject::default(),

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::schedule::{ScheduleArgs, Scheduled};
 use super::{duration, millis, positive};
+use crate::load::catalogue::Popularity;
 use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
@@ -56,6 +57,10 @@ pub struct TrafficArgs {
     /// Users
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub users: u32,
+    /// Which products: storefront (popular categories, flatter within them), or all of them by Zipf's
+    /// law, zipf:0.99; zipf:0 means all alike
+    #[arg(long, value_name = "LAW", default_value_t = Popularity::Storefront)]
+    pub popularity: Popularity,
     /// Threads that make the records; the stream is the same whatever their number
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = threads)]
     pub threads: usize,
@@ -112,6 +117,7 @@ impl TrafficArgs {
             categories: self.categories,
             sellers: self.sellers,
             users: self.users,
+            popularity: self.popularity,
             key: match self.key {
                 KeyArg::Product => Key::Product,
                 KeyArg::User => Key::User,
@@ -150,6 +156,7 @@ impl TrafficArgs {
             ("categories", self.categories.to_string()),
             ("sellers", self.sellers.to_string()),
             ("users", self.users.to_string()),
+            ("popularity", self.popularity.to_string()),
             ("key", key.to_owned()),
             ("currency", self.currency.clone()),
             ("order_events", self.order_events.to_string()),

@@ -14,7 +14,7 @@
 use std::fmt::{self, Write as _};
 
 use super::axis::Axis;
-use super::markup::Html;
+use super::markup::{Attribute, Html};
 
 const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 64.0;
@@ -87,18 +87,41 @@ impl Chart {
         html
     }
 
-    fn svg(&self, html: &mut Html) {
+    /// The chart as an SVG file, which brings its own colours for light and dark, marks every point,
+    /// and says at the right end of the x axis what that counts.
+    pub fn file(&self, x_name: &str) -> String {
+        let mut html = Html::default();
+        self.open_svg(&mut html, &[("xmlns", &"http://www.w3.org/2000/svg")]);
+        html.raw("<style>\n");
+        html.raw(include_str!("file.css"));
+        html.raw("</style>\n");
+        self.grid(&mut html);
+        self.draw_lines(&mut html);
+        self.mark_points(&mut html);
+        self.name_lines(&mut html);
+        let place = [("x", &Px(self.right() + 8.0) as _), ("y", &Px(HEIGHT - BOTTOM + 20.0) as _)];
+        html.element("text", &place, x_name);
+        html.close("svg");
+        html.into_string() + "\n"
+    }
+
+    fn open_svg(&self, html: &mut Html, attributes: &[Attribute<'_>]) {
         let (title, description) = (format!("{}-title", self.id), format!("{}-desc", self.id));
-        html.open(
-            "svg",
-            &[
-                ("viewBox", &format_args!("0 0 {} {}", Px(self.outer_width()), Px(HEIGHT))),
-                ("role", &"img"),
-                ("aria-labelledby", &format_args!("{title} {description}")),
-            ],
-        );
+        let view = format!("0 0 {} {}", Px(self.outer_width()), Px(HEIGHT));
+        let labels = format!("{title} {description}");
+        let mut all: Vec<Attribute<'_>> = attributes.to_vec();
+        all.extend([
+            ("viewBox", &view as _),
+            ("role", &"img" as _),
+            ("aria-labelledby", &labels as _),
+        ]);
+        html.open("svg", &all);
         html.element("title", &[("id", &title)], self.title);
         html.element("desc", &[("id", &description)], &self.description);
+    }
+
+    fn svg(&self, html: &mut Html) {
+        self.open_svg(html, &[]);
         self.shade(html);
         self.grid(html);
         self.draw_lines(html);
@@ -185,6 +208,24 @@ impl Chart {
             if !path.is_empty() {
                 html.open("path", &[("class", &format_args!("line {class}")), ("d", &path)]);
                 html.close("path");
+            }
+        }
+    }
+
+    fn mark_points(&self, html: &mut Html) {
+        for Line { class, points, .. } in &self.lines {
+            for &(x, y) in points {
+                let place = y.and_then(|y| Some((self.x_at(x)?, self.y_at(y)?)));
+                let Some((x, y)) = place else { continue };
+                let class = format!("dot {class}");
+                let attributes = [
+                    ("class", &class as _),
+                    ("cx", &Px(x) as _),
+                    ("cy", &Px(y) as _),
+                    ("r", &3 as _),
+                ];
+                html.open("circle", &attributes);
+                html.close("circle");
             }
         }
     }
@@ -294,6 +335,30 @@ mod tests {
     fn an_empty_chart_is_a_chart() {
         let svg = chart(Vec::new());
         assert!(svg.contains("<title id=\"one-title\">One</title>") && !svg.contains("<path"));
+    }
+
+    #[test]
+    fn a_file_brings_its_own_colours() {
+        let points = vec![(1.0, Some(2.0)), (3.0, None), (5.0, Some(4.0))];
+        let line = Line { name: "sent", class: "sent", points };
+        let chart = Chart {
+            id: "one",
+            title: "One",
+            description: "a line".into(),
+            width: Width::Half,
+            x: Axis::seconds(10.0),
+            x_figure: axis::clock,
+            y: Axis::linear([4.0]),
+            y_figure: axis::rate,
+            lines: vec![line],
+            warmup: None,
+            columns: Vec::new(),
+        };
+        let svg = chart.file("<seconds>");
+        assert!(svg.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\""), "{svg}");
+        assert!(svg.contains("prefers-color-scheme: dark") && svg.contains("&lt;seconds&gt;"));
+        assert_eq!(svg.matches("<circle").count(), 2, "{svg}");
+        assert!(!chart.figure().into_string().contains("<style>"), "a page has its own");
     }
 
     #[test]
