@@ -52,9 +52,9 @@ pub fn read(directory: &Path) -> anyhow::Result<Vec<Stage>> {
             per: if elements.is_some() { "element" } else { "call" }.to_owned(),
             nanoseconds: Some(point_estimate / each),
             nanoseconds_between: Some((lower_bound / each, upper_bound / each)),
-            instructions: None,
             date: here.date.clone(),
             commit: here.commit.clone(),
+            ..Stage::default()
         });
     }
     ensure!(!stages.is_empty(), "{} holds no result of a bench", directory.display());

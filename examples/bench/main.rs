@@ -16,6 +16,7 @@ mod case;
 mod cases;
 mod circumstances;
 mod criterion;
+mod footprint;
 mod instructions;
 mod live;
 mod log;
@@ -38,6 +39,10 @@ use circumstances::Circumstances;
 use programs::Programs;
 use row::Row;
 use servers::Servers;
+
+// As in the daemon, for what is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measure nazar against a real broker and Redis, and render what was measured.
 #[derive(Parser)]
@@ -71,6 +76,8 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 200_000)]
         events: u64,
     },
+    /// Measure what entities, cells and sketches take of memory
+    Footprint,
     /// Write the measurements into PERFORMANCE.md, between its markers, and draw the plots
     Render,
 }
@@ -112,6 +119,10 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Instructions { programs, events } => {
             stage::replace(&cli.docs, instructions::count(&programs, events)?)?;
+            render::write(&cli.docs)
+        }
+        Command::Footprint => {
+            stage::replace(&cli.docs, footprint::measure()?)?;
             render::write(&cli.docs)
         }
         Command::Render => render::write(&cli.docs),

@@ -53,6 +53,7 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
     pub differences: u64,
+    /// Closed ones, and pictures of latest ones.
     pub windows: u64,
     pub members: u64,
     pub distinct_counts: u64,

@@ -1,6 +1,10 @@
-//! A broker and a Redis of one's own, on free ports, ended with their handle.
+//! A broker and a Redis of one's own, on free ports.
+//!
+//! They end with their handle, or with this process, however that ends: a keeper process holds the
+//! other end of a pipe, and cleans up when the pipe closes.
 
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,9 +20,9 @@ const REDIS_START_MAX: Duration = Duration::from_secs(10);
 pub struct Servers {
     kafka_directory: PathBuf,
     kafka_port: u16,
-    keep: bool,
-    redis: Child,
+    redis_pid: u32,
     redis_port: u16,
+    keeper: Child,
 }
 
 impl Servers {
@@ -28,30 +32,33 @@ impl Servers {
         // The advertised port is part of a broker's configuration: with data kept, it stays.
         let kept = std::fs::read_to_string(&port_file).ok().and_then(|text| text.parse().ok());
         let kafka_port = kept.map_or_else(two_free_ports, Ok)?;
-        let started = script("start")
-            .args(["--port", &kafka_port.to_string()])
-            .arg("--dir")
-            .arg(&kafka_directory)
-            .stdout(Stdio::null())
-            .status()
-            .context("run scripts/kafka")?;
-        ensure!(started.success(), "the broker could not be started");
         let redis_port = free_port()?;
-        let redis = Command::new("redis-server")
+        let mut redis = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &redis_port.to_string(), "--save", ""])
             .args(["--lazyfree-lazy-server-del", "yes", "--dir"])
             .arg(directory)
             .stdout(Stdio::null())
-            .spawn();
-        let redis = match redis {
-            Ok(redis) => redis,
+            .spawn()
+            .context("start redis-server")?;
+        let redis_pid = redis.id();
+        let keeper = match keeper(&kafka_directory, redis_pid, keep) {
+            Ok(keeper) => keeper,
             Err(error) => {
-                end_broker(&kafka_directory, keep);
-                return Err(error).context("start redis-server");
+                let _ = redis.kill();
+                return Err(error).context("start a keeper");
             }
         };
-        // From here on both end with the handle.
-        let servers = Self { kafka_directory, kafka_port, keep, redis, redis_port };
+        // From here on both end with the handle; Redis is waited for, so that its number is its own.
+        std::thread::spawn(move || redis.wait());
+        let servers = Self { kafka_directory, kafka_port, redis_pid, redis_port, keeper };
+        let started = Command::new(script())
+            .args(["start", "--port", &kafka_port.to_string()])
+            .arg("--dir")
+            .arg(&servers.kafka_directory)
+            .stdout(Stdio::null())
+            .status()
+            .context("run scripts/kafka")?;
+        ensure!(started.success(), "the broker could not be started");
         std::fs::write(port_file, kafka_port.to_string())?;
         let deadline = Instant::now() + REDIS_START_MAX;
         while servers.redis().is_err() {
@@ -80,7 +87,7 @@ impl Servers {
     pub fn spent(&self) -> (Option<f64>, Option<f64>) {
         let broker = std::fs::read_to_string(self.kafka_directory.join("broker-1/pid")).ok();
         let broker = broker.and_then(|pid| processor_seconds(pid.trim().parse().ok()?));
-        (broker, processor_seconds(self.redis.id()))
+        (broker, processor_seconds(self.redis_pid))
     }
 
     /// The next run must not wait for the keys of the last one.
@@ -91,21 +98,29 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let _ = self.redis.kill();
-        let _ = self.redis.wait();
-        end_broker(&self.kafka_directory, self.keep);
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 
-fn end_broker(directory: &Path, keep: bool) {
-    let command = if keep { "stop" } else { "clean" };
-    let _ = script(command).arg("--dir").arg(directory).stdout(Stdio::null()).status();
+/// Waits for the end of its input, then ends both; the broker's data stay if they are to be kept. It
+/// has a process group of its own, so that ctrl-C does not end it before its work is done.
+fn keeper(kafka_directory: &Path, redis_pid: u32, keep: bool) -> std::io::Result<Child> {
+    let work = "cat >/dev/null; kill -KILL \"$1\"; exec \"$0\" \"$2\" --dir \"$3\"";
+    Command::new("sh")
+        .args(["-c", work])
+        .arg(script())
+        .args([redis_pid.to_string().as_str(), if keep { "stop" } else { "clean" }])
+        .arg(kafka_directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
 }
 
-fn script(command: &str) -> Command {
-    let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka"));
-    script.arg(command);
-    script
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kafka")
 }
 
 pub fn free_port() -> anyhow::Result<u16> {

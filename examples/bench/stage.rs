@@ -1,5 +1,5 @@
-//! Figures of one stage by itself: time from criterion, instructions from callgrind. Each replaces the
-//! earlier figures of its name and kind.
+//! Figures of one stage by itself: time from criterion, instructions from callgrind; and of memory. Each
+//! replaces the earlier figures of its name.
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,9 @@ pub struct Stage {
     pub nanoseconds_between: Option<(f64, f64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<f64>,
+    /// Of memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<f64>,
     pub date: String,
     pub commit: String,
 }

@@ -65,6 +65,7 @@ fn parts(measured: &Measured) -> BTreeMap<&'static str, String> {
         ("freshness", sections::freshness(measured)),
         ("memory", sections::memory(measured)),
         ("stages", stages::table(measured)),
+        ("footprint", stages::footprint(measured)),
     ]);
     parts.extend(curves::sections(measured));
     parts
@@ -82,3 +83,6 @@ fn table(head: &[&str], lines: impl IntoIterator<Item = Vec<String>>) -> String 
 }
 
 const NOT_MEASURED: &str = "Not measured yet.\n";
+
+#[cfg(test)]
+mod tests;

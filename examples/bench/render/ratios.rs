@@ -2,7 +2,7 @@
 
 use super::stats::{Spread, mebibytes, millions, percent, significant};
 use super::{Measured, NOT_MEASURED};
-use crate::row::Row;
+use crate::row::{Row, Verified};
 
 /// Cases that are no points of a curve.
 const CASES: [(&str, &str); 3] =
@@ -107,19 +107,17 @@ fn span(row: &Row) -> String {
 
 /// How much of what was published has been compared with a recount.
 pub fn verified<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
-    let (mut runs, mut windows, mut members, mut differences) = (0, 0, 0, 0);
-    for verified in rows.filter_map(|row| row.verified) {
-        runs += 1;
-        windows += verified.windows;
-        members += verified.members;
-        differences += verified.differences;
+    let verified: Vec<_> = rows.filter_map(|row| row.verified).collect();
+    if verified.is_empty() {
+        return "no".to_owned();
     }
-    match runs {
-        0 => "no".to_owned(),
-        _ => {
-            format!("{differences} differences: {runs} runs, {windows} windows, {members} members")
-        }
-    }
+    let sum = |figure: fn(&Verified) -> u64| verified.iter().map(figure).sum::<u64>();
+    format!(
+        "{} differences in {} windows, {} members of boards",
+        sum(|one| one.differences),
+        sum(|one| one.windows),
+        sum(|one| one.members)
+    )
 }
 
 /// Where the processor time of a job went, over the three processes.
