@@ -72,8 +72,8 @@ enum Command {
         /// Where the programs are
         #[arg(long, value_name = "DIR", default_value = "target/release")]
         programs: PathBuf,
-        /// Events that pass the stages
-        #[arg(long, value_name = "N", default_value_t = 200_000)]
+        /// Events that pass the stages; with less than 300,000 no window closes
+        #[arg(long, value_name = "N", default_value_t = 300_000)]
         events: u64,
     },
     /// Measure what entities, cells and sketches take of memory
