@@ -40,7 +40,7 @@ lint: ## formatting, clippy, docs and shell scripts, warnings as errors
 		echo "lint: shellcheck is not installed, shell scripts NOT checked"; \
 	fi
 
-bench: ## measures everything, hours; writes docs/PERFORMANCE.md; ARGS="run sb1 --runs 1" for some
+bench: ## measures everything, in an hour or so; writes docs/PERFORMANCE.md; ARGS="run sb1 --runs 1" for some
 	scripts/bootstrap --tests
 	bench/run $(ARGS)
 
