@@ -107,6 +107,7 @@ fn workload(events: u64) -> Workload {
         inject: "".parse().unwrap_or_default(),
         rules: Rules::default(),
         currency: "USD".into(),
+        play: None,
     })
 }
 

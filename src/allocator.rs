@@ -3,7 +3,7 @@
 //! It gives pages back to the system a second after they were freed. While a backlog is read, fetch
 //! buffers come and go by the hundred megabytes, and memory given back is asked for again at once:
 //! 225,000 page faults in ten million records, each of which clears a page, where 1,500 do
-//! (`/usr/bin/time` of `bench/catch-up`'s daemon). So it waits for a minute: a steady load reuses what it
+//! (`/usr/bin/time` of the daemon in `bench/run run default`). So it waits for a minute: a steady load reuses what it
 //! has, and what a backlog needed is given back soon after.
 #![allow(unsafe_code)]
 
