@@ -39,6 +39,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use crate::cli::Exit;
 use crate::config::{Config, LogConfig, LogFormat};
+use crate::load::terminal::ink::Ink;
+use crate::load::terminal::words::grouped;
 use crate::probe::probe;
 use crate::service::{self, Options, Summary};
 
@@ -156,7 +158,7 @@ fn introduce(redis: &RedisServer, config: &Config, log_path: &Path) -> std::io::
     say(&format!("  redis      {} on 127.0.0.1:{}", redis.version, redis.port()))?;
     say(&format!(
         "  generator  {} events/s on {} partitions a topic, with late, duplicate, malformed, out-of-order and future ones",
-        picture::grouped(settings::EVENTS_PER_SECOND),
+        grouped(settings::EVENTS_PER_SECOND),
         settings::PARTITIONS
     ))?;
     say(&format!("  log        {}", log_path.display()))?;
@@ -264,7 +266,7 @@ impl Show {
             produced,
             now_ms: now_ms(),
             hints: self.hints.clone(),
-            is_coloured: false,
+            ink: Ink::default(),
         }
     }
 }

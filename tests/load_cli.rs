@@ -23,6 +23,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("help_replay", help(Some("replay")));
     insta::assert_snapshot!("help_verify", help(Some("verify")));
     insta::assert_snapshot!("help_report", help(Some("report")));
+    insta::assert_snapshot!("help_top", help(Some("top")));
 }
 
 fn run(arguments: &str) -> Result<nazar::load::run::RunOptions, String> {
@@ -139,6 +140,22 @@ fn a_search_is_refused_that_could_not_find_anything() {
     let options = search("--slo ack.p99<2s --min 2k --max 80k --within 5% --warmup 3s").unwrap();
     assert_eq!((options.min, options.max, options.within), (2e3, 80e3, 0.05));
     assert!(options.probe.abort_on_fail && options.probe.measure.give_up_behind.is_some());
+}
+
+#[test]
+fn boards_of_a_view_are_named_as_in_redis() {
+    let top = |arguments: &str| {
+        let words = format!("nazar-load top {arguments}");
+        Cli::try_parse_from(words.split_whitespace()).map_err(|error| error.to_string())
+    };
+    let Command::Top(args) = top("--board product:clicks --board seller:units").unwrap().command
+    else {
+        unreachable!()
+    };
+    assert_eq!(args.options().asked.boards[1].to_string(), "seller:units");
+    assert!(top("--board product").unwrap_err().contains("for example product:clicks"));
+    assert!(top("--every 0s").unwrap_err().contains("at least a millisecond"));
+    assert!(top("--rows 0").unwrap_err().contains("0 is not in 1..=1000"));
 }
 
 #[test]

@@ -11,19 +11,25 @@ use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use nazar::load::artefacts::left::Left;
 use nazar::load::cli::{
-    Cli, Command, Format, PlanArgs, Refusal, ReplayArgs, ReportArgs, RunArgs, SearchArgs,
+    Cli, Command, Format, PlanArgs, Refusal, ReplayArgs, ReportArgs, RunArgs, SearchArgs, TopArgs,
     VerifyArgs,
 };
 use nazar::load::replay::mapping::builtin;
 use nazar::load::report::exit;
+use nazar::load::terminal::ink::Ink;
+use nazar::load::terminal::screen::{Screen, may_colour};
+use nazar::load::top::reader::Failure;
 use nazar::load::verdict::Verdict;
-use nazar::load::{html, plan, run, search, summary, verify};
+use nazar::load::{html, plan, run, search, summary, top, verify};
 use nazar::shell;
 
 /// librdkafka's buffers go through it too: without it a sixth of the time is the kernel
 /// clearing pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Of text that goes into a file: three boards side by side.
+const PAGE_WIDTH: usize = 110;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
@@ -35,6 +41,7 @@ fn main() -> ExitCode {
         Command::Search(args) => find(*args),
         Command::Replay(args) => replay(*args),
         Command::Verify(args) => compare(*args),
+        Command::Top(args) => watch(args),
         Command::Completions { shell } => complete(shell),
         Command::Man { directory } => man(&directory),
         Command::Report(args) => render(&args),
@@ -168,6 +175,39 @@ fn compare(args: VerifyArgs) -> anyhow::Result<u8> {
         print!("{}", report.text());
     }
     Ok(if report.equal { exit::GOOD } else { exit::DIFFERENT })
+}
+
+/// Where nothing can be drawn again and again, one picture is all there is.
+fn watch(args: TopArgs) -> anyhow::Result<u8> {
+    let (once, json) = (args.once || args.json.is_some(), args.json.clone());
+    let options = args.options();
+    let shown = match Screen::whole().filter(|_| !once) {
+        Some(screen) => {
+            run::stop_silently_on_signal(&STOP)?;
+            top::live(&options, screen, &STOP)
+        }
+        None => match top::once(&options) {
+            Ok(picture) => {
+                let (width, ink) = page();
+                show(json.as_deref(), &picture, || top::text(&picture, width, ink))?;
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        },
+    };
+    match shown {
+        Ok(()) => Ok(exit::GOOD),
+        Err(Failure::Usage(why)) => Ok(usage(&why)),
+        Err(Failure::Away(error)) => Err(error),
+    }
+}
+
+/// How wide text may be, and whether it may be coloured.
+fn page() -> (usize, Ink) {
+    match Screen::below() {
+        Some(screen) => (screen.room().1, Ink { is_coloured: may_colour() }),
+        None => (PAGE_WIDTH, Ink::default()),
+    }
 }
 
 /// Good once it is written, whatever it says.

@@ -1,6 +1,5 @@
 //! What is shown: read back from Redis, as anybody could, and from nowhere else.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -8,6 +7,9 @@ use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 
 use crate::event::Metric;
+use crate::load::observed::Fields;
+use crate::load::terminal::board::Rows;
+use crate::load::terminal::totals::{Numbers, numbers};
 use crate::pipeline::definitions::Definitions;
 use crate::sinks::redis::keys::{Keys, Place};
 
@@ -23,24 +25,17 @@ pub const ROWS: usize = 6;
 pub const HISTORY: usize = 4;
 const RESPONSE_MAX: Duration = Duration::from_secs(5);
 
-pub type Fields = HashMap<String, String>;
-
 /// One consistent cut of the views.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// Records of all partitions whose effect these views hold.
     pub readable: u64,
     pub flushed_at_ms: Option<i64>,
-    pub totals: Fields,
+    pub totals: Numbers,
     /// As [`SHOWN`].
-    pub boards: Vec<Vec<(String, f64)>>,
+    pub boards: Vec<Rows>,
     /// Closed windows, newest first.
-    pub history: Vec<Fields>,
-}
-
-/// A field as a number; 0 if it is absent, as sums are before the first record.
-pub fn number(fields: &Fields, name: &str) -> u64 {
-    fields.get(name).and_then(|text| text.parse().ok()).unwrap_or(0)
+    pub history: Vec<Numbers>,
 }
 
 pub struct Reader {
@@ -85,9 +80,9 @@ impl Reader {
         Ok(Snapshot {
             readable: meta.get(&format!("offsets:{WINDOW}")).map_or(0, |text| sum_offsets(text)),
             flushed_at_ms: meta.get("flushed_at").and_then(|text| text.parse().ok()),
-            totals,
-            boards: vec![products, categories, sellers],
-            history: history.into_iter().map(|(_, fields)| fields).collect(),
+            totals: numbers(&totals),
+            boards: [products, categories, sellers].map(whole).into(),
+            history: history.iter().map(|(_, fields)| numbers(fields)).collect(),
         })
     }
 
@@ -126,6 +121,11 @@ impl Reader {
     }
 }
 
+/// Scores are whole numbers that Redis keeps as doubles.
+fn whole(board: Vec<(String, f64)>) -> Rows {
+    board.into_iter().map(|(name, score)| (name, score as u64)).collect()
+}
+
 /// `<topic>/<partition>=<next offset>,…`. The demo's logs begin at 0, so the sum of the next
 /// offsets is the number of records.
 fn sum_offsets(text: &str) -> u64 {
@@ -141,11 +141,5 @@ mod tests {
     fn next_offsets_add_up_to_records() {
         assert_eq!(sum_offsets("click/0=7,click/1=3,a=b/2=5"), 15);
         assert_eq!(sum_offsets(""), 0);
-    }
-
-    #[test]
-    fn absent_sums_are_zero() {
-        let fields = Fields::from([("clicks".to_owned(), "12".to_owned())]);
-        assert_eq!([number(&fields, "clicks"), number(&fields, "orders")], [12, 0]);
     }
 }

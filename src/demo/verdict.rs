@@ -3,9 +3,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::picture::grouped;
 use crate::load::kind::Reason;
 use crate::load::ledger::Counts;
+use crate::load::terminal::words::grouped;
 use crate::service::{LedgerLine, Summary};
 
 /// Below this, a run that is to end by itself counts as failed.

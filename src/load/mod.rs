@@ -19,7 +19,8 @@
 //! shared code would agree with itself. `tests/load_independence.rs` holds the line.
 //!
 //! Pure: everything but [`environment`], [`exporter`], [`feed`], [`kafka`], [`live`], [`produce`], [`read_back`], [`observed`],
-//! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`ticker`], [`verify`] and [`watch`], which are the edges, and the clock in
+//! [`replay::input`], [`run`], [`scrape`], [`mod@search`], [`terminal::screen`], [`ticker`], [`mod@top`], [`verify`] and [`watch`], which are
+//! the edges, and the clock in
 //! [`latency::meter`].
 
 // In the order in which a record travels.
@@ -89,9 +90,11 @@ pub mod ticker;
 pub mod watch;
 
 pub mod html;
+pub mod terminal;
 
 pub mod cli;
 pub mod plan;
 pub mod run;
 pub mod search;
+pub mod top;
 pub mod verify;

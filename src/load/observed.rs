@@ -31,6 +31,10 @@ impl Keys {
         ["top", "uniques"].map(|what| format!("{{{}}}:closed:{what}:", self.prefix))
     }
 
+    pub fn lease(&self) -> String {
+        format!("{{{}}}:lease", self.prefix)
+    }
+
     pub fn history(&self, window: &str) -> String {
         format!("{{{}}}:history:{window}", self.prefix)
     }
@@ -152,13 +156,7 @@ impl RedisObserved {
 
     /// The definitions that the daemon states.
     pub fn definitions(&mut self, keys: &Keys) -> anyhow::Result<Definitions> {
-        let key = keys.schema();
-        let json: Option<String> =
-            self.connection.hget(&key, "definitions").with_context(|| format!("read {key}"))?;
-        let json = json.with_context(|| {
-            format!("{key} has no field `definitions`: has a daemon published under this prefix?")
-        })?;
-        Definitions::parse(&json)
+        stated_definitions(&mut self.connection, keys)
     }
 
     /// A sample of a window's latest views. Sketches of entities are written right after the swap
@@ -228,6 +226,20 @@ impl RedisObserved {
             values: values.into_iter().zip(bytes).collect(),
         })
     }
+}
+
+/// The definitions under a prefix.
+pub(super) fn stated_definitions(
+    connection: &mut Connection,
+    keys: &Keys,
+) -> anyhow::Result<Definitions> {
+    let key = keys.schema();
+    let json: Option<String> =
+        connection.hget(&key, "definitions").with_context(|| format!("read {key}"))?;
+    let json = json.with_context(|| {
+        format!("{key} has no field `definitions`: has a daemon published under this prefix?")
+    })?;
+    Definitions::parse(&json)
 }
 
 fn add_views(pipe: &mut redis::Pipeline, boards: &[String], values: &[String]) {

@@ -34,10 +34,15 @@ pub fn address(text: &str) -> Result<Url, String> {
 /// Asks again and again until `done`. A daemon that does not answer leaves no figures.
 pub fn watch(url: &Url, latest: &Latest, done: &AtomicBool) {
     while !done.load(Relaxed) {
-        let answer = fetch(url).ok().map(|page| figures(&page));
+        let answer = ask(url).ok();
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = answer;
         std::thread::sleep(EVERY);
     }
+}
+
+/// Asks once.
+pub fn ask(url: &Url) -> anyhow::Result<DaemonSecond> {
+    Ok(figures(&fetch(url).with_context(|| format!("ask {url} for metrics"))?))
 }
 
 fn fetch(url: &Url) -> anyhow::Result<String> {

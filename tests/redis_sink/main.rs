@@ -13,6 +13,8 @@ mod outbox;
 mod outbox_cost;
 mod picture;
 mod promote;
+#[path = "../common/schema.rs"]
+mod schema;
 mod scripts;
 mod sentinel;
 #[path = "../common/redis_sentinels.rs"]
@@ -20,6 +22,7 @@ mod sentinels;
 #[path = "../common/redis.rs"]
 mod server;
 mod start;
+mod top;
 mod trouble;
 
 use server as redis_server;

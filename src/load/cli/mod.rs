@@ -10,6 +10,7 @@ mod report;
 mod run;
 mod schedule;
 mod search;
+mod top;
 mod traffic;
 mod verify;
 
@@ -23,6 +24,7 @@ pub use replay::{Refusal, ReplayArgs};
 pub use report::{Format, ReportArgs};
 pub use run::RunArgs;
 pub use search::SearchArgs;
+pub use top::TopArgs;
 pub use verify::VerifyArgs;
 
 use super::kafka::Cluster;
@@ -51,6 +53,8 @@ pub enum Command {
     Replay(Box<ReplayArgs>),
     /// Recount the log and compare with what Redis holds
     Verify(Box<VerifyArgs>),
+    /// Show the views of a window as they change
+    Top(TopArgs),
     /// Print the script that completes this program in a shell
     Completions {
         /// Which shell
@@ -81,6 +85,23 @@ pub struct KafkaArgs {
     /// Any librdkafka property, may be repeated
     #[arg(short = 'X', value_name = "PROPERTY=VALUE", value_parser = property)]
     pub properties: Vec<(String, String)>,
+}
+
+/// Where to read views.
+#[derive(Clone, Debug, Args)]
+pub struct ServerArgs {
+    /// Redis, any node of a Cluster, or Sentinels, as in `redis.url` of the daemon
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NAZAR_LOAD_REDIS",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
+    pub redis: String,
+    /// The daemon's key prefix
+    #[arg(long, default_value = "nazar")]
+    pub prefix: String,
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

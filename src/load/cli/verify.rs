@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{KafkaArgs, duration};
+use super::{KafkaArgs, ServerArgs, duration};
 use crate::load::compare::KEPT;
 use crate::load::verify::VerifyOptions;
 
@@ -15,18 +15,8 @@ pub struct VerifyArgs {
     pub directory: PathBuf,
     #[command(flatten)]
     pub kafka: KafkaArgs,
-    /// Redis, any node of a Cluster, or Sentinels, as in `redis.url` of the daemon
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "NAZAR_LOAD_REDIS",
-        hide_env_values = true,
-        default_value = "redis://127.0.0.1:6379"
-    )]
-    pub redis: String,
-    /// The daemon's key prefix
-    #[arg(long, default_value = "nazar")]
-    pub prefix: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Read the definitions from a JSON file instead of {prefix}:schema
     #[arg(long, value_name = "FILE")]
     pub definitions: Option<PathBuf>,
@@ -61,8 +51,8 @@ impl VerifyArgs {
         VerifyOptions {
             directory: self.directory,
             cluster: self.kafka.cluster(),
-            redis_url: self.redis,
-            prefix: self.prefix,
+            redis_url: self.server.redis,
+            prefix: self.server.prefix,
             definitions: self.definitions,
             from_start: self.from_start,
             daemon_json: self.daemon_json,

@@ -5,13 +5,13 @@ use super::chart::{Chart, Width};
 use super::markup::Html;
 use super::rows::{self, Row};
 use super::run_charts::Over;
-use super::table::grouped;
 use super::{
     Tile, absent, banner, heading, note, percentiles, run_tables, run_truth, standing, tiles,
 };
 use crate::load::artefacts::latency::Distribution;
 use crate::load::artefacts::left::RunLeft;
 use crate::load::latency::meter::Stage;
+use crate::load::terminal::words::grouped;
 
 pub fn body(left: &RunLeft) -> Html {
     let rows = left.timeline.as_deref().map(rows::rows).unwrap_or_default();

@@ -2,10 +2,11 @@
 
 use super::axis::{clock, count, millis, rate};
 use super::rows::Row;
-use super::table::{Cell, Table, grouped};
+use super::table::{Cell, Table};
 use crate::load::artefacts::latency::Distribution;
 use crate::load::latency::meter::Stage;
 use crate::load::run_file::{RunFile, RunTopic};
+use crate::load::terminal::words::grouped;
 
 const GIB: f64 = (1u64 << 30) as f64;
 

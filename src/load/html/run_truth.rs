@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::run_tables::head;
-use super::table::{Cell, Table, grouped};
+use super::table::{Cell, Table};
 use crate::load::compare::{Difference, Tally};
 use crate::load::kind::Reason;
 use crate::load::ledger::{Counts, drifts};
 use crate::load::report::VerifyReport;
 use crate::load::run_file::{RunFile, RunTopic};
+use crate::load::terminal::words::grouped;
 
 /// What was meant to be written, and what the log holds.
 pub fn ledger(run: &RunFile) -> Table {

@@ -4,9 +4,10 @@ use super::axis::{Axis, rate};
 use super::chart::{Px, line};
 use super::markup::Html;
 use super::standing::Standing;
-use super::table::{Cell, Table, grouped};
+use super::table::{Cell, Table};
 use super::{Tile, absent, banner, heading, note, tiles};
 use crate::load::search::report::{Probe, SearchReport};
+use crate::load::terminal::words::grouped;
 
 const WIDTH: f64 = 1120.0;
 const LEFT: f64 = 64.0;

@@ -1,7 +1,7 @@
 //! What a run amounts to, in a word, a sentence and a sign.
 
-use super::table::grouped;
 use crate::load::run_file::{RunFile, State};
+use crate::load::terminal::words::grouped;
 use crate::load::verdict::Verdict;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

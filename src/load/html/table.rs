@@ -1,6 +1,7 @@
 //! Tables: the same figures for whoever does not look at pictures.
 
 use super::markup::Html;
+use crate::load::terminal::words::grouped;
 
 /// One cell.
 #[derive(Clone, Debug)]
@@ -71,28 +72,9 @@ fn write_cell(html: &mut Html, at: usize, cell: &Cell) {
     }
 }
 
-/// Digits in threes.
-pub fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_are_grouped() {
-        let shown = [0, 999, 1_000, 1_234_567].map(grouped);
-        assert_eq!(shown, ["0", "999", "1,000", "1,234,567"]);
-    }
 
     #[test]
     fn a_sign_is_more_than_a_colour() {

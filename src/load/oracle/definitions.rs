@@ -104,7 +104,9 @@ pub enum Metric {
 }
 
 impl Metric {
-    pub const COUNT: usize = 5;
+    pub const ALL: [Metric; 5] =
+        [Metric::Clicks, Metric::Wishlists, Metric::Orders, Metric::Units, Metric::RevenueMinor];
+    pub const COUNT: usize = Metric::ALL.len();
 
     pub const fn name(self) -> &'static str {
         match self {

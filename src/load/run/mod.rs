@@ -26,7 +26,7 @@ use super::verdict::Verdict;
 use super::verify::{Verification, VerifyOptions};
 use super::watch::WatchOptions;
 use prepare::{end_offsets, prepare};
-pub use signal::stop_on_signal;
+pub use signal::{stop_on_signal, stop_silently_on_signal};
 use write::write;
 
 #[derive(Clone, Debug)]
