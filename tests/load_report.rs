@@ -191,11 +191,42 @@ fn good() -> RunFile {
 
 #[test]
 fn a_small_run_is_a_page() {
-    let page = page(&run("plain"));
+    let mut run = run("plain");
+    run.thresholds[0].threshold = "visible.p99<1s".to_owned();
+    let page = page(&run);
     let style = page.find("<style>").unwrap()..page.find("</style>").unwrap();
     let mut page = page;
     page.replace_range(style, "<style>…");
     insta::assert_snapshot!("page", page.replace("><", ">\n<"));
+}
+
+#[test]
+fn thresholds_are_lines_where_their_latency_is_shown() {
+    let limits = |thresholds: &[(&str, bool)]| {
+        let mut run = run("plain");
+        let judged = |(threshold, holds): &(&str, bool)| Judged {
+            threshold: (*threshold).to_owned(),
+            holds: *holds,
+            ..run.thresholds[0].clone()
+        };
+        run.thresholds = thresholds.iter().map(judged).collect();
+        let page = page(&run);
+        let named = page.split("<text class=\"limit-name ").skip(1);
+        let text = |element: &str| {
+            let (_, text) = element.split_once('>').unwrap();
+            text.split_once('<').unwrap().0.to_owned()
+        };
+        assert_eq!(page.matches("<line class=\"limit ").count(), named.clone().count());
+        named.map(text).collect::<Vec<_>>().join(", ")
+    };
+    // Over time and in the percentile curve.
+    assert_eq!(limits(&[("visible.p99<2s", false)]), "✗ visible.p99&lt;2s, ✗ visible.p99&lt;2s");
+    // Over time there is no p90 and no uncorrected figure, in the curve no maximum.
+    assert_eq!(limits(&[("ack.p90<5ms", true)]), "✓ ack.p90&lt;5ms");
+    assert_eq!(limits(&[("ack.uncorrected.p99<5ms", true)]), "✓ ack.uncorrected.p99&lt;5ms");
+    assert_eq!(limits(&[("schedule.max<1h", true)]), "✓ schedule.max&lt;1h");
+    // Not latencies, or not readable.
+    assert_eq!(limits(&[("rate>5", true), ("ack.samples>5", true), ("p98<2s", true)]), "");
 }
 
 #[test]

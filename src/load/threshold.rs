@@ -69,6 +69,16 @@ const OPS: [(&str, Op); 6] = [
     (">", Op::Above),
 ];
 
+/// A latency, and what it is held to: a line in a chart of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    pub stage: Stage,
+    pub corrected: bool,
+    /// As in the name of the metric: `p99`, `max`.
+    pub stat: &'static str,
+    pub ms: f64,
+}
+
 /// What thresholds are judged by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures<'a> {
@@ -98,6 +108,18 @@ impl Threshold {
         };
         let holds = value.is_some_and(|value| self.op.holds(value, self.value));
         Judged { threshold: self.text.clone(), value, holds, shown }
+    }
+
+    /// `None` if it is not about how long something takes.
+    pub fn bound(&self) -> Option<Bound> {
+        let Metric::Latency { stage, corrected, stat } = self.metric else { return None };
+        let stat = match stat {
+            Stat::Percentile(name) => name,
+            Stat::Max => "max",
+            Stat::Mean => "mean",
+            Stat::Samples => return None,
+        };
+        Some(Bound { stage, corrected, stat, ms: self.value })
     }
 
     /// Whether a run that misses it may be ended before its time: a latency that is too high is
@@ -288,6 +310,18 @@ mod tests {
         let needed = |text: &str| text.parse::<Threshold>().unwrap().samples_needed();
         assert_eq!(["ack.p50<1s", "ack.p99<1s", "ack.p99.99<1s"].map(needed), [20, 1000, 100_000]);
         assert_eq!(needed("ack.max<1s"), 1);
+    }
+
+    #[test]
+    fn latencies_have_bounds_and_counts_have_none() {
+        let bound = |text: &str| text.parse::<Threshold>().unwrap().bound();
+        let stage = Stage::Visible;
+        assert_eq!(
+            bound("visible.p99.9<2s"),
+            Some(Bound { stage, corrected: true, stat: "p99.9", ms: 2000.0 })
+        );
+        assert!(bound("ack.uncorrected.max<5ms").is_some_and(|bound| !bound.corrected));
+        assert_eq!(["rate>5", "visible.missing==0", "ack.samples>5"].map(bound), [None; 3]);
     }
 
     #[test]

@@ -8,21 +8,24 @@
 //!      shaded: what does not count
 //! ```
 //!
+//! A limit is a level line that says what it is and whether it was kept.
+//!
 //! Pointing at a column shows its figures, as a browser shows titles: no script is needed. Whatever is not
 //! a number leaves a gap.
 
 use std::fmt::{self, Write as _};
 
 use super::axis::Axis;
+use super::limits::Limit;
 use super::markup::{Attribute, Html};
 
 const HEIGHT: f64 = 270.0;
-const LEFT: f64 = 64.0;
-const TOP: f64 = 14.0;
+pub(super) const LEFT: f64 = 64.0;
+pub(super) const TOP: f64 = 14.0;
 const BOTTOM: f64 = 34.0;
 /// Names of lines stand at least so far apart.
-const LABEL_HEIGHT: f64 = 16.0;
-const LETTER_WIDTH: f64 = 7.8;
+pub(super) const LABEL_HEIGHT: f64 = 16.0;
+pub(super) const LETTER_WIDTH: f64 = 7.8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -59,6 +62,7 @@ pub struct Chart {
     pub y: Axis,
     pub y_figure: fn(f64) -> String,
     pub lines: Vec<Line>,
+    pub limits: Vec<Limit>,
     /// From the left edge to here nothing counts.
     pub warmup: Option<f64>,
     pub columns: Vec<Column>,
@@ -124,8 +128,10 @@ impl Chart {
         self.open_svg(html, &[]);
         self.shade(html);
         self.grid(html);
+        self.draw_limits(html);
         self.draw_lines(html);
         self.name_lines(html);
+        self.name_limits(html);
         self.point_at(html);
         html.close("svg");
     }
@@ -135,16 +141,16 @@ impl Chart {
     }
 
     /// The right edge of the plot; beyond it stand the names of the lines.
-    fn right(&self) -> f64 {
+    pub(super) fn right(&self) -> f64 {
         let letters = self.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
         self.outer_width() - 20.0 - letters as f64 * LETTER_WIDTH
     }
 
-    fn x_at(&self, value: f64) -> Option<f64> {
+    pub(super) fn x_at(&self, value: f64) -> Option<f64> {
         Some(LEFT + self.x.place(value)? * (self.right() - LEFT))
     }
 
-    fn y_at(&self, value: f64) -> Option<f64> {
+    pub(super) fn y_at(&self, value: f64) -> Option<f64> {
         Some(HEIGHT - BOTTOM - self.y.place(value)? * (HEIGHT - BOTTOM - TOP))
     }
 
@@ -314,6 +320,7 @@ mod tests {
             y: Axis::linear(points.iter().filter_map(|point| point.1)),
             y_figure: axis::rate,
             lines: vec![Line { name: "sent", class: "sent", points }],
+            limits: Vec::new(),
             warmup: Some(2.0),
             columns: vec![Column { from: 0.0, to: 1.0, says: "0 s".into() }],
         };

@@ -3,6 +3,7 @@
 //! ```text
 //!  artefacts::left ─► rows ─► run_charts ──┐
 //!  (what the files say)   percentiles ─────┼─► chart ─► SVG ┐
+//!          limits (of thresholds) ─────────┤                │
 //!          run_tables, run_truth ──────────┴─► table ───────┴─► run_page, search_page ─► page
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 pub mod axis;
 pub mod chart;
+pub mod limits;
 pub mod markup;
 pub mod percentiles;
 mod rows;

@@ -5,6 +5,7 @@
 
 use super::axis::{self, Axis};
 use super::chart::{Chart, Column, Line, Width};
+use super::limits::Limit;
 use crate::load::artefacts::hlog::Histograms;
 use crate::load::latency::meter::Stage;
 use crate::load::latency::recorder::Micros;
@@ -15,7 +16,7 @@ const DECADES: i32 = 6;
 const BEYOND_MIN: f64 = 10.0;
 
 /// `None` if nothing was measured.
-pub fn chart(histograms: &Histograms) -> Option<Chart> {
+pub fn chart(histograms: &Histograms, limits: Vec<Limit>) -> Option<Chart> {
     let mut lines = Vec::new();
     for (stage, corrected, uncorrected) in [
         (Stage::Visible, ("visible", "visible"), ("visible, from sending", "visible dashed")),
@@ -33,7 +34,7 @@ pub fn chart(histograms: &Histograms) -> Option<Chart> {
         }
     }
     let values = lines.iter().flat_map(|line| &line.points).filter_map(|point| point.1);
-    let y = Axis::logarithmic(values);
+    let y = Axis::logarithmic(values.chain(limits.iter().map(|limit| limit.value)));
     let furthest = lines.iter().filter_map(|line| line.points.last()).map(|point| point.0);
     let x_end = furthest.fold(1.0, f64::max);
     if lines.is_empty() {
@@ -53,6 +54,7 @@ pub fn chart(histograms: &Histograms) -> Option<Chart> {
         y_figure: axis::millis,
         columns: columns(&lines, x_end),
         lines,
+        limits,
         warmup: None,
     })
 }
@@ -116,7 +118,7 @@ mod tests {
             .min_by(|one, other| (one.0 - 2.0).abs().total_cmp(&(other.0 - 2.0).abs()));
         assert!((median.unwrap().1.unwrap() - 500.0).abs() < 20.0, "{median:?}");
         assert_eq!(curve(&empty()), []);
-        assert!(chart(&Histograms::default()).is_none());
+        assert!(chart(&Histograms::default(), Vec::new()).is_none());
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use super::axis::{self, Axis};
 use super::chart::{Chart, Column, Line, Width};
+use super::limits::{self, Limit};
 use super::rows::{Quantiles, Row};
 use crate::load::latency::meter::Stage;
+use crate::load::threshold::Bound;
 
 /// What several charts have in common: the time.
 pub struct Over<'a> {
     pub rows: &'a [Row],
+    /// What latencies were held to.
+    pub bounds: &'a [(Bound, Limit)],
 }
 
 type Figure = fn(f64) -> String;
@@ -90,7 +94,12 @@ impl Over<'_> {
             Shown { name: "p99", class, value: &p99 },
             Shown { name: "p50", class: faint, value: &p50 },
         ];
-        self.chart(words, width, Axis::logarithmic, axis::millis, &shown)
+        let limits = limits::over_time(self.bounds, stage);
+        let axis = |values: Vec<f64>| {
+            Axis::logarithmic(values.into_iter().chain(limits.iter().map(|limit| limit.value)))
+        };
+        let chart = self.chart(words, width, axis, axis::millis, &shown);
+        Chart { limits, ..chart }
     }
 
     pub fn behind(&self) -> Chart {
@@ -137,7 +146,7 @@ impl Over<'_> {
         &self,
         words: Words,
         width: Width,
-        y_axis: fn(Vec<f64>) -> Axis,
+        y_axis: impl FnOnce(Vec<f64>) -> Axis,
         y_figure: Figure,
         shown: &[Shown<'_>],
     ) -> Chart {
@@ -174,6 +183,7 @@ impl Over<'_> {
             y,
             y_figure,
             lines,
+            limits: Vec::new(),
             warmup: self.warmup(),
             columns: self.rows.iter().map(says).collect(),
         }

@@ -2,11 +2,13 @@
 
 use super::axis::{millis, rate};
 use super::chart::{Chart, Width};
+use super::limits::Limit;
 use super::markup::Html;
 use super::rows::{self, Row};
 use super::run_charts::Over;
 use super::{
-    Tile, absent, banner, heading, note, percentiles, run_tables, run_truth, standing, tiles,
+    Tile, absent, banner, heading, limits, note, percentiles, run_tables, run_truth, standing,
+    tiles,
 };
 use crate::load::artefacts::latency::Distribution;
 use crate::load::artefacts::left::RunLeft;
@@ -15,6 +17,8 @@ use crate::load::terminal::words::grouped;
 
 pub fn body(left: &RunLeft) -> Html {
     let rows = left.timeline.as_deref().map(rows::rows).unwrap_or_default();
+    let bounds = limits::bounds(&left.run);
+    let over = Over { rows: &rows, bounds: &bounds };
     let mut html = Html::default();
     head(&mut html, left);
     banner(&mut html, &standing::of(&left.run));
@@ -25,9 +29,9 @@ pub fn body(left: &RunLeft) -> Html {
         Some(table) => html.append(&table.html()),
         None => absent(&mut html, "None were asked for (--threshold)."),
     }
-    over_time(&mut html, left, &rows);
-    distribution(&mut html, left);
-    behind(&mut html, left, &rows);
+    over_time(&mut html, left, &over);
+    distribution(&mut html, left, limits::by_percentile(&bounds));
+    behind(&mut html, left, &over);
     truth(&mut html, left);
     heading(&mut html, "Run");
     html.raw("<div class=\"side-by-side\">\n");
@@ -117,13 +121,13 @@ const NO_TIMELINE: &str = "The directory holds no timeline.jsonl: a run as fast 
                            without --profile or --rate, has none.";
 const NOT_WATCHED: &str = "When records became visible was not watched: the run had no --redis.";
 
-fn over_time(html: &mut Html, left: &RunLeft, rows: &[Row]) {
+fn over_time(html: &mut Html, left: &RunLeft, over: &Over<'_>) {
+    let rows = over.rows;
     heading(html, "Rates");
     if rows.is_empty() {
         absent(html, NO_TIMELINE);
         return;
     }
-    let over = Over { rows };
     charts(html, &[over.rates()]);
     let is_watched = rows.iter().any(|row| row.visible.is_some());
     if !is_watched {
@@ -152,13 +156,13 @@ fn over_time(html: &mut Html, left: &RunLeft, rows: &[Row]) {
     html.raw("</details>\n");
 }
 
-fn distribution(html: &mut Html, left: &RunLeft) {
+fn distribution(html: &mut Html, left: &RunLeft, limits: Vec<Limit>) {
     heading(html, "Latency by percentile");
     let Some(table) = run_tables::latency(&left.run) else {
         absent(html, "Not measured: without a schedule there is no intended time to count from.");
         return;
     };
-    match left.histograms.as_ref().map(percentiles::chart) {
+    match left.histograms.as_ref().map(|all| percentiles::chart(all, limits)) {
         Some(Some(chart)) => charts(html, &[chart]),
         Some(None) => absent(html, "latency.hlog holds too few measurements for a curve."),
         None => absent(html, "The directory holds no latency.hlog, so there is no curve."),
@@ -167,13 +171,13 @@ fn distribution(html: &mut Html, left: &RunLeft) {
     run_tables::latency_notes(&left.run).iter().for_each(|text| note(html, text));
 }
 
-fn behind(html: &mut Html, left: &RunLeft, rows: &[Row]) {
+fn behind(html: &mut Html, left: &RunLeft, over: &Over<'_>) {
+    let rows = over.rows;
     heading(html, "Lag");
     if rows.is_empty() {
         absent(html, NO_TIMELINE);
         return;
     }
-    let over = Over { rows };
     let mut shown = Vec::new();
     if rows.iter().any(|row| row.backlog.is_some()) {
         shown.push(over.backlog());
