@@ -27,7 +27,9 @@ pub use search::SearchArgs;
 pub use top::TopArgs;
 pub use verify::VerifyArgs;
 
+use super::clock::Rules;
 use super::kafka::Cluster;
+use super::threshold::Threshold;
 
 /// Publish seeded storefront traffic to Kafka, and verify what nazar made of it.
 ///
@@ -102,6 +104,62 @@ pub struct ServerArgs {
     /// The daemon's key prefix
     #[arg(long, default_value = "nazar")]
     pub prefix: String,
+}
+
+/// What a run is held to.
+#[derive(Clone, Debug, Args)]
+pub struct HoldArgs {
+    /// Leave what is due in the first so long out of the figures
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub warmup: Duration,
+    /// Hold the run to this, may be repeated: visible.p99<2s, ack.p99.9<50ms, rate>=49k
+    #[arg(long = "threshold", value_name = "METRIC<VALUE")]
+    pub thresholds: Vec<Threshold>,
+    /// End the run once a latency threshold has been missed for three seconds
+    #[arg(long)]
+    pub abort_on_fail: bool,
+}
+
+/// Topics that do not exist yet.
+#[derive(Clone, Debug, Args)]
+pub struct CreateArgs {
+    /// Create the topics that do not exist, keeping records for ever
+    #[arg(long)]
+    pub create_topics: bool,
+    /// Replicas of each created topic
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub replication: i32,
+}
+
+impl CreateArgs {
+    /// Partitions and replicas of the topics that are created, if any are.
+    fn create(&self, partitions: u32) -> Option<(u32, i32)> {
+        self.create_topics.then_some((partitions, self.replication))
+    }
+}
+
+/// The daemon's configuration that labels follow.
+#[derive(Clone, Debug, Args)]
+pub struct RulesArgs {
+    /// The daemon's lateness: decides what is late
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub lateness: Duration,
+    /// The daemon's max_future: decides what is future, and when a gap in event time is passed
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub max_future: Duration,
+    /// The daemon's base pane (greatest common divisor of its slides): decides what is late
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive)]
+    pub base_pane: Duration,
+}
+
+impl RulesArgs {
+    fn rules(&self) -> Rules {
+        Rules {
+            lateness_ms: millis(self.lateness),
+            max_future_ms: millis(self.max_future),
+            base_pane_ms: millis(self.base_pane),
+        }
+    }
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use bytesize::ByteSize;
@@ -10,9 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::measure::MeasureArgs;
 use super::traffic::KeyArg;
-use super::{KafkaArgs, duration, millis, positive};
+use super::{CreateArgs, HoldArgs, KafkaArgs, RulesArgs};
 use crate::load::catalogue::Popularity;
-use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
 use crate::load::pacer::Pace;
@@ -23,9 +21,8 @@ use crate::load::replay::source::Source;
 use crate::load::replay::{Replay, Shift};
 use crate::load::run::RunOptions;
 use crate::load::schedule::Schedule;
-use crate::load::threshold::Threshold;
 use crate::load::traffic::Traffic;
-use crate::load::workload::{Key, WorkloadConfig};
+use crate::load::workload::WorkloadConfig;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Rebase {
@@ -89,32 +86,14 @@ pub struct ReplayArgs {
     /// What decides the partition of a record
     #[arg(long, value_enum, default_value_t = KeyArg::Product)]
     pub key: KeyArg,
-    /// The daemon's lateness: decides what is late
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub lateness: Duration,
-    /// The daemon's max_future: decides when a gap in event time is passed
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub max_future: Duration,
-    /// The daemon's base pane (greatest common divisor of its slides): decides what is late
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive)]
-    pub base_pane: Duration,
+    #[command(flatten)]
+    pub rules: RulesArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Leave what is due in the first so long out of the figures
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub warmup: Duration,
-    /// Hold the replay to this, may be repeated: visible.p99<2s, ack.p99.9<50ms, rate>=49k
-    #[arg(long = "threshold", value_name = "METRIC<VALUE")]
-    pub thresholds: Vec<Threshold>,
-    /// End the replay once a latency threshold has been missed for three seconds
-    #[arg(long)]
-    pub abort_on_fail: bool,
-    /// Create the topics that do not exist, keeping records for ever
-    #[arg(long)]
-    pub create_topics: bool,
-    /// Replicas of each created topic
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
-    pub replication: i32,
+    #[command(flatten)]
+    pub hold: HoldArgs,
+    #[command(flatten)]
+    pub topics: CreateArgs,
     /// Where to write run.json, ledger.txt, timeline.jsonl and latency.hlog
     #[arg(long, value_name = "DIR", required_unless_present_any = ["print_map", "dry_run"])]
     pub out: Option<PathBuf>,
@@ -153,10 +132,7 @@ impl ReplayArgs {
         Ok(Source {
             files: self.files.clone(),
             mapping,
-            key: match self.key {
-                KeyArg::Product => Key::Product,
-                KeyArg::User => Key::User,
-            },
+            key: self.key.key(),
             limit: self.limit,
             sort_bytes: self.sort.then_some(self.sort_memory.as_u64()),
         })
@@ -182,7 +158,7 @@ impl ReplayArgs {
         self,
         (source, account, schedule): (Source, Account, Schedule),
     ) -> Result<RunOptions, Refusal> {
-        if let Some(threshold) = self.thresholds.iter().find(|one| one.needs_verification()) {
+        if let Some(threshold) = self.hold.thresholds.iter().find(|one| one.needs_verification()) {
             let why =
                 format!("`{threshold}`: verify the replay afterwards, with nazar-load verify");
             return Err(Refusal::Usage(why));
@@ -195,12 +171,12 @@ impl ReplayArgs {
             cluster: self.kafka.cluster(),
             measure: self
                 .measure
-                .measure(pace, self.warmup, &self.thresholds)
+                .measure(pace, self.hold.warmup, &self.hold.thresholds)
                 .map_err(Refusal::Usage)?,
             traffic,
-            thresholds: self.thresholds,
-            abort_on_fail: self.abort_on_fail,
-            create: self.create_topics.then_some((self.partitions, self.replication)),
+            thresholds: self.hold.thresholds,
+            abort_on_fail: self.hold.abort_on_fail,
+            create: self.topics.create(self.partitions),
             verify: None,
             metrics_listen: None,
             daemon_metrics: None,
@@ -232,11 +208,7 @@ impl ReplayArgs {
             order_status: source.mapping.makes(Kind::OrderStatus),
             inject: Inject::default(),
             play: None,
-            rules: Rules {
-                lateness_ms: millis(self.lateness),
-                max_future_ms: millis(self.max_future),
-                base_pane_ms: millis(self.base_pane),
-            },
+            rules: self.rules.rules(),
             currency: String::new(),
         };
         let topic = |kind: Kind| format!("{}{}", self.topic_prefix, kind.default_topic());
@@ -259,7 +231,7 @@ impl ReplayArgs {
             ("files", files.join(" ")),
             ("map", source.mapping.name.clone()),
             ("pace", pace.name().to_owned()),
-            ("key", format!("{:?}", self.key).to_lowercase()),
+            ("key", self.key.name().to_owned()),
             ("sort", self.sort.to_string()),
             ("rebase", self.rebase.is_some().to_string()),
         ]);

@@ -9,11 +9,10 @@ use url::Url;
 use super::measure::MeasureArgs;
 use super::schedule::ScheduleArgs;
 use super::traffic::TrafficArgs;
-use super::{KafkaArgs, duration, positive};
+use super::{CreateArgs, HoldArgs, KafkaArgs, duration, positive};
 use crate::load::compare::KEPT;
 use crate::load::run::RunOptions;
 use crate::load::scrape::address;
-use crate::load::threshold::Threshold;
 use crate::load::verify::VerifyOptions;
 
 #[derive(Clone, Debug, Args)]
@@ -26,15 +25,8 @@ pub struct RunArgs {
     pub traffic: TrafficArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Leave what is due in the first so long out of the figures
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub warmup: Duration,
-    /// Hold the run to this, may be repeated: visible.p99<2s, ack.p99.9<50ms, rate>=49k
-    #[arg(long = "threshold", value_name = "METRIC<VALUE")]
-    pub thresholds: Vec<Threshold>,
-    /// End the run once a latency threshold has been missed for three seconds
-    #[arg(long)]
-    pub abort_on_fail: bool,
+    #[command(flatten)]
+    pub hold: HoldArgs,
     /// Verify afterwards, as `verify` does, and let the result decide as well; needs --redis
     #[arg(long, requires = "redis")]
     pub verify: bool,
@@ -53,12 +45,8 @@ pub struct RunArgs {
     /// Note the daemon's own lag and progress in the timeline: http://host:9464/metrics
     #[arg(long, value_name = "URL", value_parser = address)]
     pub daemon_metrics: Option<Url>,
-    /// Create the topics that do not exist, keeping records for ever
-    #[arg(long)]
-    pub create_topics: bool,
-    /// Replicas of each created topic
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
-    pub replication: i32,
+    #[command(flatten)]
+    pub topics: CreateArgs,
     /// Where to write run.json, ledger.txt, timeline.jsonl and latency.hlog
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -78,11 +66,12 @@ impl RunArgs {
         if traffic.pace == crate::load::pacer::Pace::Unbounded {
             duration = Duration::MAX;
         }
-        if self.warmup >= duration {
+        if self.hold.warmup >= duration {
             return Err("the warm-up lasts as long as the run: nothing would be left".into());
         }
         if !self.verify
-            && let Some(threshold) = self.thresholds.iter().find(|one| one.needs_verification())
+            && let Some(threshold) =
+                self.hold.thresholds.iter().find(|one| one.needs_verification())
         {
             return Err(format!("`{threshold}` needs --verify"));
         }
@@ -104,11 +93,11 @@ impl RunArgs {
         });
         Ok(RunOptions {
             cluster,
-            measure: self.measure.measure(traffic.pace, self.warmup, &self.thresholds)?,
+            measure: self.measure.measure(traffic.pace, self.hold.warmup, &self.hold.thresholds)?,
             traffic,
-            thresholds: self.thresholds,
-            abort_on_fail: self.abort_on_fail,
-            create: self.create_topics.then_some((self.traffic.partitions, self.replication)),
+            thresholds: self.hold.thresholds,
+            abort_on_fail: self.hold.abort_on_fail,
+            create: self.topics.create(self.traffic.partitions),
             verify,
             metrics_listen: self.metrics_listen,
             daemon_metrics: self.daemon_metrics,

@@ -8,7 +8,7 @@ use clap::Args;
 use super::measure::MeasureArgs;
 use super::schedule::ScheduleArgs;
 use super::traffic::TrafficArgs;
-use super::{KafkaArgs, duration, positive};
+use super::{CreateArgs, KafkaArgs, duration, positive};
 use crate::load::pacer::Pace;
 use crate::load::run::RunOptions;
 use crate::load::schedule::Arrivals;
@@ -48,12 +48,8 @@ pub struct SearchArgs {
     pub traffic: TrafficArgs,
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// Create the topics that do not exist, keeping records for ever
-    #[arg(long)]
-    pub create_topics: bool,
-    /// Replicas of each created topic
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=100))]
-    pub replication: i32,
+    #[command(flatten)]
+    pub topics: CreateArgs,
     /// Where to write search.json, and a directory for each probe
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -104,7 +100,7 @@ impl SearchArgs {
             measure,
             thresholds: self.slos,
             abort_on_fail: true,
-            create: self.create_topics.then_some((self.traffic.partitions, self.replication)),
+            create: self.topics.create(self.traffic.partitions),
             verify: None,
             metrics_listen: None,
             daemon_metrics: None,

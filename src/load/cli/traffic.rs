@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::RulesArgs;
 use super::schedule::{ScheduleArgs, Scheduled};
-use super::{duration, millis, positive};
 use crate::load::catalogue::Popularity;
-use crate::load::clock::Rules;
 use crate::load::inject::Inject;
 use crate::load::kind::Kind;
 use crate::load::lane::LANES;
@@ -25,6 +24,22 @@ fn threads(text: &str) -> Result<usize, String> {
 pub enum KeyArg {
     Product,
     User,
+}
+
+impl KeyArg {
+    pub(super) fn key(self) -> Key {
+        match self {
+            KeyArg::Product => Key::Product,
+            KeyArg::User => Key::User,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            KeyArg::Product => "product",
+            KeyArg::User => "user",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -70,21 +85,14 @@ pub struct TrafficArgs {
     /// The currency that revenue counts in, as in the daemon's configuration
     #[arg(long, default_value = "USD")]
     pub currency: String,
-    /// The daemon's lateness: decides what is late
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub lateness: Duration,
-    /// The daemon's max_future: decides what is future
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
-    pub max_future: Duration,
-    /// The daemon's base pane (greatest common divisor of its slides): decides what is late
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive)]
-    pub base_pane: Duration,
+    #[command(flatten)]
+    pub rules: RulesArgs,
 }
 
 impl TrafficArgs {
     /// The traffic, or what is wrong with the arguments.
     pub fn traffic(&self, schedule_args: &ScheduleArgs) -> Result<Traffic, String> {
-        if self.lateness < Duration::from_millis(1) && self.inject.reorder.ratio > 0.0 {
+        if self.rules.lateness < Duration::from_millis(1) && self.inject.reorder.ratio > 0.0 {
             return Err("reorder needs a lateness above zero".into());
         }
         if self.categories > self.products {
@@ -118,18 +126,11 @@ impl TrafficArgs {
             sellers: self.sellers,
             users: self.users,
             popularity: self.popularity,
-            key: match self.key {
-                KeyArg::Product => Key::Product,
-                KeyArg::User => Key::User,
-            },
+            key: self.key.key(),
             order_status: self.order_events,
             inject: self.inject,
             play,
-            rules: Rules {
-                lateness_ms: millis(self.lateness),
-                max_future_ms: millis(self.max_future),
-                base_pane_ms: millis(self.base_pane),
-            },
+            rules: self.rules.rules(),
             currency: self.currency.clone(),
         };
         let dead_letter_topic = format!("{}nazar-dead-letters", self.topic_prefix);
@@ -146,10 +147,6 @@ impl TrafficArgs {
     }
 
     fn parameters(&self) -> BTreeMap<String, String> {
-        let key = match self.key {
-            KeyArg::Product => "product",
-            KeyArg::User => "user",
-        };
         [
             ("inject", self.inject.to_string()),
             ("products", self.products.to_string()),
@@ -157,7 +154,7 @@ impl TrafficArgs {
             ("sellers", self.sellers.to_string()),
             ("users", self.users.to_string()),
             ("popularity", self.popularity.to_string()),
-            ("key", key.to_owned()),
+            ("key", self.key.name().to_owned()),
             ("currency", self.currency.clone()),
             ("order_events", self.order_events.to_string()),
         ]
