@@ -368,14 +368,18 @@ impl PartitionOwner for Owner {
         self.take(partition);
     }
 
+    fn hand_over(&mut self, turn: &mut Turn<'_>) {
+        self.next_hand_over = turn.now + self.settings.interval;
+        self.hand_over_all(turn);
+    }
+
     fn tick(&mut self, turn: &mut Turn<'_>) -> Flow {
         self.links.pulse.beat();
         if self.merger_gone || self.links.failure.get().is_some() {
             return Flow::Stop;
         }
         if turn.now >= self.next_hand_over {
-            self.next_hand_over = turn.now + self.settings.interval;
-            self.hand_over_all(turn);
+            self.hand_over(turn);
         }
         self.flow(turn.now)
     }

@@ -21,6 +21,22 @@ pub struct Candidate<T> {
     pub last_read_turn: u64,
 }
 
+/// Reading ahead by this part of `max_skew` calls for a hand-over: one has to be merged by the time
+/// the whole of it is read, or reading would wait for the next that is due.
+const HAND_OVER_PART: i64 = 4;
+
+/// Whether even the candidate that is furthest behind has been read a good part of `max_skew` beyond
+/// `slowest`, which moves with what is merged: then records that were read wait to be handed over.
+pub fn is_ahead<T>(
+    candidates: &[Candidate<T>],
+    slowest: Option<EventTime>,
+    max_skew: Span,
+) -> bool {
+    let least = candidates.iter().map(|candidate| candidate.watermark).min().flatten();
+    let part = Span::from_millis(max_skew.millis() / HAND_OVER_PART);
+    least.zip(slowest).is_some_and(|(least, slowest)| least - slowest >= part)
+}
+
 /// Sorts candidates into the order in which they are to be tried on this turn, and drops
 /// those too far ahead of `slowest`, the least watermark of a partition that progresses.
 pub fn plan<T: Copy + Ord>(
@@ -42,6 +58,25 @@ pub fn plan<T: Copy + Ord>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_ahead_when_all_that_may_be_read_is() {
+        let is_ahead = |watermarks: &[Option<i64>], slowest: Option<i64>| {
+            let time = |secs| EventTime::from_millis(secs * 1000);
+            let candidate = |watermark: &Option<i64>| Candidate {
+                id: (),
+                watermark: watermark.map(time),
+                last_read_turn: 0,
+            };
+            let candidates: Vec<_> = watermarks.iter().map(candidate).collect();
+            super::is_ahead(&candidates, slowest.map(time), Span::from_secs(300))
+        };
+        assert!(is_ahead(&[Some(1_075), Some(5_000)], Some(1_000)));
+        assert!(!is_ahead(&[Some(1_074), Some(5_000)], Some(1_000)), "one is not a quarter ahead");
+        assert!(!is_ahead(&[Some(5_000), None], Some(1_000)), "one has not been read at all");
+        assert!(!is_ahead(&[Some(5_000)], None), "nothing is merged yet");
+        assert!(!is_ahead(&[], Some(1_000)), "nothing may be read");
+    }
 
     /// Partitions by (watermark in seconds, last turn) to the order in which they are tried.
     fn order(partitions: &[(Option<i64>, u64)], turn: u64, slowest: Option<i64>) -> Vec<usize> {

@@ -21,6 +21,7 @@ use crate::pipeline::source::{
     Assigned, Flow, PartitionOwner, Seek, Shared, SourceError, SourceSettings, Turn,
 };
 use crate::pipeline::watch::LogBounds;
+use crate::time::EventTime;
 
 /// Records taken at once. More: fewer calls and clock reads. Fewer: partitions stay closer
 /// together in event time, and a full outcome is held in the caches.
@@ -78,6 +79,9 @@ pub(super) struct Reading<'a, O> {
     turn: u64,
     rounds_seen: u64,
     end_check_due: Instant,
+    /// Where merging stood when the last hand-over was asked for.
+    handed_over_at: Option<EventTime>,
+    hand_over_due: bool,
     /// About commits.
     complaint: Complaint,
 }
@@ -99,6 +103,8 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
             turn: 0,
             rounds_seen: 0,
             end_check_due: Instant::now(),
+            handed_over_at: None,
+            hand_over_due: false,
             complaint: Complaint::default(),
         }
     }
@@ -107,7 +113,11 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
         let mut last_poll = Instant::now();
         while !shared.is_stopped() {
             let now = Instant::now();
-            let flow = self.owner.tick(&mut Turn::new(now, &mut self.seeks));
+            let mut turn = Turn::new(now, &mut self.seeks);
+            if std::mem::take(&mut self.hand_over_due) {
+                self.owner.hand_over(&mut turn);
+            }
+            let flow = self.owner.tick(&mut turn);
             self.apply_seeks();
             if flow == Flow::Stop {
                 break;
@@ -137,6 +147,13 @@ impl<'a, O: PartitionOwner> Reading<'a, O> {
             }
         }
         let slowest = self.owner.slowest_progressing();
+        // Once for each place that merging has come to.
+        if self.handed_over_at != slowest
+            && read_order::is_ahead(&self.candidates, slowest, self.settings.max_skew)
+        {
+            self.handed_over_at = slowest;
+            self.hand_over_due = true;
+        }
         read_order::plan(&mut self.candidates, self.turn, slowest, self.settings.max_skew);
         let mut candidates = std::mem::take(&mut self.candidates);
         let read = candidates.iter().any(|candidate| self.read_partition(candidate.id, now));

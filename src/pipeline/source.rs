@@ -124,6 +124,9 @@ pub trait PartitionOwner: Send {
     /// The partition has been read up to the end set for a bounded run; said once per assignment.
     fn reached_end(&mut self, partition: Partition, position: i64);
 
+    /// Reading has come far ahead of what is merged, and would have to wait: hand over what is open.
+    fn hand_over(&mut self, _turn: &mut Turn<'_>) {}
+
     /// Every turn: flush what is due, say whether there is room, ask for seeks.
     fn tick(&mut self, turn: &mut Turn<'_>) -> Flow;
 

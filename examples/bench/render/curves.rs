@@ -118,6 +118,7 @@ fn plot(measured: &Measured, curve: &Curve) -> Option<String> {
     let values = lines.iter().flat_map(|line| line.points.iter().filter_map(|(_, y)| *y));
     let y = Axis::linear(values);
     let chart = Chart {
+        limits: Vec::new(),
         id: curve.name,
         title: curve.title,
         description: format!("{}; the figures are in the table beside it", curve.title),

@@ -349,6 +349,7 @@ mod tests {
         let points = vec![(1.0, Some(2.0)), (3.0, None), (5.0, Some(4.0))];
         let line = Line { name: "sent", class: "sent", points };
         let chart = Chart {
+            limits: Vec::new(),
             id: "one",
             title: "One",
             description: "a line".into(),
