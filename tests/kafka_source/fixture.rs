@@ -63,6 +63,9 @@ pub struct World {
     /// Offsets may be missing: markers of transactions, compaction.
     pub holes: AtomicBool,
     pub stream_time: AtomicI64,
+    /// Event time counts: a second for each offset. What was read is handed over only when the
+    /// source asks for it, and the slowest stands where that has come to.
+    pub is_timed: AtomicBool,
 }
 
 impl World {
@@ -180,7 +183,11 @@ impl Owner {
         self.world.log.lock().unwrap().push(entry);
     }
 
-    fn hand_over(&mut self, partition: Partition) {
+    fn is_timed(&self) -> bool {
+        self.world.is_timed.load(Ordering::Relaxed)
+    }
+
+    fn apply(&mut self, partition: Partition) {
         let Some((from, offsets)) = self.open.get_mut(&partition) else { return };
         let to = self.next[&partition];
         let mut cursors = self.world.cursors.lock().unwrap();
@@ -218,7 +225,7 @@ impl PartitionOwner for Owner {
     fn revoked(&mut self, partition: Partition, lost: bool) {
         assert!(self.open.contains_key(&partition), "{partition:?} is not assigned");
         if !lost {
-            self.hand_over(partition);
+            self.apply(partition);
         }
         self.open.remove(&partition);
         self.tell(partition, Told::Revoked { lost });
@@ -266,9 +273,15 @@ impl PartitionOwner for Owner {
         self.tell(partition, Told::ReachedEnd(position));
     }
 
-    fn tick(&mut self, turn: &mut Turn<'_>) -> Flow {
+    fn hand_over(&mut self, _: &mut Turn<'_>) {
         let owned: Vec<Partition> = self.open.keys().copied().collect();
-        owned.into_iter().for_each(|partition| self.hand_over(partition));
+        owned.into_iter().for_each(|partition| self.apply(partition));
+    }
+
+    fn tick(&mut self, turn: &mut Turn<'_>) -> Flow {
+        if !self.is_timed() {
+            self.hand_over(turn);
+        }
         for (partition, cursor) in self.rewinds.drain(..) {
             turn.seek(partition, cursor);
         }
@@ -290,13 +303,19 @@ impl PartitionOwner for Owner {
         if self.world.hold.load(Ordering::Relaxed) { Flow::Hold } else { Flow::Read }
     }
 
-    fn watermark(&self, _: Partition) -> Option<EventTime> {
-        None
+    fn watermark(&self, partition: Partition) -> Option<EventTime> {
+        self.is_timed().then(|| seconds(self.next[&partition]))
     }
 
     fn slowest_progressing(&self) -> Option<EventTime> {
-        None
+        let cursors = self.world.cursors.lock().unwrap();
+        let slowest = self.open.keys().map(|id| cursors.get(id).copied().unwrap_or(0)).min();
+        slowest.filter(|_| self.is_timed()).map(seconds)
     }
+}
+
+fn seconds(offset: i64) -> EventTime {
+    EventTime::from_millis(offset * 1000)
 }
 
 pub fn click(index: i32) -> Partition {

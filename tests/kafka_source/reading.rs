@@ -51,6 +51,25 @@ fn a_bounded_run_reads_up_to_its_ends_and_no_further() {
     world.assert_applied_once(click(0), 0..600);
 }
 
+/// Seven hours of event time, of which five minutes may be read ahead of what is merged. Without the
+/// source's asking, nothing would ever be handed over here.
+#[test]
+fn what_was_read_is_handed_over_before_reading_has_to_wait() {
+    let kafka = Kafka::shared();
+    kafka.create_topics(&[("ahead", 2)]);
+    for partition in [0, 1] {
+        kafka.produce("ahead", numbered(partition, 25_000));
+    }
+    let world = World::new();
+    world.is_timed.store(true, Ordering::Relaxed);
+    let member = member(&kafka.brokers(), "ahead", &world, &[], OffsetMap::new(), None);
+    // Less than a quarter of the five minutes waits for the clock.
+    for partition in [click(0), click(1)] {
+        world.until_read(partition, 25_000 - 75);
+    }
+    member.stop();
+}
+
 #[test]
 fn a_partition_that_is_added_is_read_from_its_beginning() {
     let kafka = Kafka::shared();
