@@ -59,7 +59,7 @@ impl Closing {
         self.closed_through.get(label).copied().unwrap_or(i64::MIN)
     }
 
-    /// Sizes of which the last window that is [due](due) has not been closed yet.
+    /// Sizes of which the last window that is [`due`] has not been closed yet.
     pub fn behind<'a>(&self, due: &'a BTreeMap<String, i64>) -> Vec<&'a str> {
         let is_behind = |(label, end): &(&String, &i64)| !self.ended && self.stated(label) < **end;
         due.iter().filter(is_behind).map(|(label, _)| label.as_str()).collect()
