@@ -502,7 +502,7 @@ max_consecutive_rejects = 0
 ";
         insta::assert_snapshot!(errors(file), @r#"
         nazar.toml:6: deduplicate.bytes_max = 1: must be at least 1 MiB: too few ids would be remembered to find a duplicate
-        nazar.toml:8: limits.sketch_bytes = "100 KiB": must be at least 1 MiB: each kind of event needs one sketch at its largest
+        nazar.toml:8: limits.sketch_bytes = "100 KiB": must be at least 3 MiB: each kind of event needs a sketch, and one more for each dimension in uniques.dimensions
         nazar.toml:9: limits.state_bytes = "1 MiB": must be at least 16 MiB: the panes of one busy minute would not fit
         nazar.toml:10: limits.in_flight_bytes = "1 MiB": must be at least 1 MiB and two limits.record_bytes: reading would stand still
         nazar.toml:11: limits.prefetch_bytes = "1 MiB": must be at least 1 MiB and one limits.record_bytes for each of kafka.handles: below that a handle waits for every fetch

@@ -36,8 +36,6 @@ const EDGES: u64 = 2;
 /// fewer of them survive where they hold many distinct counts: with the default boards and twenty
 /// busy categories a window takes 1 MiB, and forty are kept.
 pub const REMEMBERED_BYTES_MAX: usize = 64 << 20;
-/// A heavily used distinct-user sketch.
-pub(super) const SKETCH_BYTES_WORST: u64 = 228 * 1024;
 /// How full what grows with the data is expected to be.
 const EXPECTED_SHARE: u64 = 10;
 

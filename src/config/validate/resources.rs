@@ -2,8 +2,8 @@
 
 use super::Rules;
 use crate::config::Config;
-use crate::config::memory::SKETCH_BYTES_WORST;
 use crate::event::Kind;
+use crate::pipeline::distinct::SKETCH_BYTES_WORST;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -53,11 +53,16 @@ pub(super) fn check(config: &Config, rules: &mut Rules<'_>) {
         "limits.state_bytes",
         "must be at least 16 MiB: the panes of one busy minute would not fit",
     );
-    let sketches_min = Kind::WITH_UNIQUES.len() as u64 * SKETCH_BYTES_WORST;
+    // Of everybody, and of `__other__` in each dimension whose users are counted.
+    let sketches = Kind::WITH_UNIQUES.len() * (1 + config.uniques.dimensions.len());
+    let sketches_min = (sketches * SKETCH_BYTES_WORST) as u64;
     rules.refuse_if(
         limits.sketch_bytes < sketches_min,
         "limits.sketch_bytes",
-        "must be at least 1 MiB: each kind of event needs one sketch at its largest",
+        format!(
+            "must be at least {} MiB: each kind of event needs a sketch, and one more for each dimension in uniques.dimensions",
+            sketches_min.div_ceil(MIB)
+        ),
     );
     rules.refuse_if(
         limits.max_consecutive_rejects == 0,
